@@ -1,0 +1,1 @@
+//! Decoding of images and the preprocessors of the vision towers.

@@ -1,0 +1,5 @@
+//! Everything of maskwise that needs no tensors: images, masks, conversations and tokenizers.
+
+pub mod image;
+pub mod mask;
+pub mod text;

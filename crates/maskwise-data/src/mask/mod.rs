@@ -1,0 +1,1 @@
+//! Bitmaps, COCO RLE, polygons.

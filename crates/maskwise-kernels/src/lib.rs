@@ -1,0 +1,1 @@
+//! CPU kernels on plain slices; knows no tensor library.

@@ -1,0 +1,1 @@
+//! Layers and strict weight loading on candle tensors.

@@ -1,0 +1,1 @@
+//! The Hugging Face hub: environment, cache and download.
