@@ -1,0 +1,156 @@
+//! Reading at positions, and writing that leaves either the whole file or none.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::error::WeightsError;
+
+/// A file read at positions, from any number of threads, without a shared cursor.
+///
+/// Plain reads are used rather than a memory map: converted tensors are copied anyhow, and mapped pages would
+/// count as resident memory on top of the model.
+#[derive(Debug)]
+pub(crate) struct PositionedFile {
+    file: File,
+    path: PathBuf,
+    length: u64,
+}
+
+impl PositionedFile {
+    pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
+        // Looked at before it is opened: opening a named pipe would wait for ever.
+        let metadata = std::fs::metadata(path).map_err(|error| WeightsError::io("open", path, error))?;
+        if !metadata.is_file() {
+            let reason = "it is not a regular file".to_string();
+            return Err(WeightsError::UnknownFormat { path: path.to_path_buf(), reason });
+        }
+        let file = File::open(path).map_err(|error| WeightsError::io("open", path, error))?;
+        Ok(Self { file, path: path.to_path_buf(), length: metadata.len() })
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn length(&self) -> u64 {
+        self.length
+    }
+
+    /// Fills `buffer` from `position`; a file that ends before is truncated.
+    pub(crate) fn read_at(&self, buffer: &mut [u8], position: u64) -> Result<(), WeightsError> {
+        self.fill(buffer, position).map_err(|error| match error.kind() {
+            ErrorKind::UnexpectedEof => self.truncated(position.saturating_add(buffer.len() as u64)),
+            _ => WeightsError::io("read", &self.path, error),
+        })
+    }
+
+    pub(crate) fn truncated(&self, expected_bytes: u64) -> WeightsError {
+        WeightsError::Truncated { path: self.path.clone(), expected_bytes, actual_bytes: self.length }
+    }
+
+    /// A second handle with its own cursor, for readers that need one.
+    pub(crate) fn reopen(&self) -> Result<File, WeightsError> {
+        File::open(&self.path).map_err(|error| WeightsError::io("open", &self.path, error))
+    }
+
+    #[cfg(unix)]
+    fn fill(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
+        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, position)
+    }
+
+    #[cfg(windows)]
+    fn fill(&self, mut buffer: &mut [u8], mut position: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match std::os::windows::fs::FileExt::seek_read(&self.file, buffer, position) {
+                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+                Ok(count) => {
+                    buffer = &mut buffer[count..];
+                    position += count as u64;
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A file under a temporary name in the target's folder; it takes the final name on [`AtomicFile::commit`] and is
+/// removed when dropped before that.
+#[derive(Debug)]
+pub(crate) struct AtomicFile {
+    file: Option<File>,
+    temporary: PathBuf,
+    target: PathBuf,
+    in_place: bool,
+}
+
+static TEMPORARY_FILES: AtomicU64 = AtomicU64::new(0);
+
+impl AtomicFile {
+    pub(crate) fn create(target: &Path) -> Result<Self, WeightsError> {
+        let folder = folder_of(target);
+        let name = target.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let count = TEMPORARY_FILES.fetch_add(1, Ordering::Relaxed);
+        let temporary = folder.join(format!(".{name}.{}-{count}.partial", std::process::id()));
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(&temporary)
+            .map_err(|source| WeightsError::NotWritable { folder: folder.to_path_buf(), source })?;
+        Ok(Self { file: Some(file), temporary, target: target.to_path_buf(), in_place: false })
+    }
+
+    /// Forces the content to the disk and closes the file, still under its temporary name.
+    pub(crate) fn finish(&mut self) -> io::Result<()> {
+        match self.file.take() {
+            Some(file) => file.sync_all(),
+            None => Ok(()),
+        }
+    }
+
+    /// Gives the finished file its name, replacing what was there.
+    pub(crate) fn commit(mut self) -> Result<(), WeightsError> {
+        std::fs::rename(&self.temporary, &self.target)
+            .map_err(|error| WeightsError::io("put in place", &self.target, error))?;
+        self.in_place = true;
+        sync_folder(folder_of(&self.target));
+        Ok(())
+    }
+}
+
+impl Write for AtomicFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.as_mut().ok_or(ErrorKind::BrokenPipe)?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for AtomicFile {
+    fn drop(&mut self) {
+        self.file = None;
+        if !self.in_place {
+            // Nothing more can be done about a temporary file that cannot be removed.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
+}
+
+/// The folder of a path; the current one for a bare file name.
+pub(crate) fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+/// Makes a rename durable where folders can be synchronised; elsewhere the rename alone has to do.
+fn sync_folder(folder: &Path) {
+    if cfg!(unix)
+        && let Ok(handle) = File::open(folder)
+    {
+        let _ = handle.sync_all();
+    }
+}
