@@ -83,13 +83,16 @@ fn is_index(path: &Path) -> bool {
 fn why_not_safetensors(file: &PositionedFile) -> Result<Option<String>, WeightsError> {
     let mut start = vec![0; file.length().min(24) as usize];
     file.read_at(&mut start, 0)?;
-    let reason = if start.is_empty() {
+    // A header's length may begin with any byte, so the brace after it counts for more than what comes first.
+    let reason = if start.get(8) == Some(&b'{') {
+        return Ok(None);
+    } else if start.is_empty() {
         "it is empty"
     } else if start.starts_with(b"version https://git-lfs") {
         "it is a Git LFS pointer, not the file itself; fetch it with `git lfs pull` or download it again"
     } else if start.first() == Some(&b'<') {
         "it is a web page, not the file itself; download it again"
-    } else if start.get(8).is_none_or(|byte| *byte == b'{') {
+    } else if start.len() < 9 {
         return Ok(None);
     } else {
         "it begins neither like safetensors nor like a PyTorch checkpoint"

@@ -277,3 +277,45 @@ fn little_endian_bytes(block: &Tensor) -> candle_core::Result<Vec<u8>> {
         other => candle_core::bail!("tensors of type {other:?} are not written"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    /// A disk with a little space left.
+    struct SmallDisk(usize);
+
+    impl Write for SmallDisk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.checked_sub(bytes.len()).ok_or(ErrorKind::StorageFull)?;
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_named_with_the_needed_size() {
+        let tensor = Tensor::zeros(100, DType::F32, &Device::Cpu).unwrap();
+        let plan = TensorPlan { name: "t".to_string(), shape: vec![100], dtype: DType::F32 };
+        let path = Path::new("out/model.safetensors");
+        assert!(write_tensor(&mut SmallDisk(400), &plan, &tensor, 480, path).is_ok());
+        let error = write_tensor(&mut SmallDisk(399), &plan, &tensor, 480, path).unwrap_err();
+        assert!(matches!(error, WeightsError::DiskFull { needed_bytes: 480, .. }));
+        assert!(error.to_string().contains("the disk is full: out/model.safetensors needs 480 bytes"));
+    }
+
+    #[test]
+    fn shards_are_cut_at_the_limit_and_keep_the_order() {
+        let plan =
+            |name: &str, length| TensorPlan { name: name.to_string(), shape: vec![length], dtype: DType::U8 };
+        let plans = [plan("a", 4), plan("b", 6), plan("c", 1), plan("d", 30), plan("e", 2)];
+        let shards = divide(Path::new("out"), &plans, 10).unwrap();
+        let names: Vec<Vec<&str>> =
+            shards.iter().map(|shard| shard.iter().map(|plan| plan.name.as_str()).collect()).collect();
+        assert_eq!(names, [vec!["a", "b"], vec!["c"], vec!["d"], vec!["e"]]);
+    }
+}
