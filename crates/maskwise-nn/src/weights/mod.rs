@@ -34,6 +34,9 @@ use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+/// The result of loading a layer.
+pub type Loaded<T> = Result<T, WeightsError>;
+
 /// A strict, prefix-walking view of a [`TensorSource`]; clones share the accounting.
 #[derive(Clone)]
 pub struct Weights {

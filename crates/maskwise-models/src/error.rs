@@ -1,0 +1,63 @@
+//! What can go wrong when a model is built or run.
+
+use maskwise_data::text::TextError;
+use maskwise_nn::weights::WeightsError;
+use std::path::PathBuf;
+
+/// An error of the networks, the heads and the systems.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ModelError {
+    /// A tensor operation failed: shapes that do not fit, or a device out of memory.
+    #[error("tensor operation failed: {0}")]
+    Tensor(#[from] candle_core::Error),
+    /// The weights could not be loaded.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
+    /// The tokenizer or the prompt is at fault.
+    #[error(transparent)]
+    Text(#[from] TextError),
+    /// The folder is not a model folder.
+    #[error("{} is not a model folder: {reason}", path.display())]
+    NotAModel {
+        /// The folder.
+        path: PathBuf,
+        /// What is missing or wrong, and what to do.
+        reason: String,
+    },
+    /// A configuration file holds something that cannot be used.
+    #[error("{}: {reason}", path.display())]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// The field and what is wrong with it.
+        reason: String,
+    },
+    /// The vision tower that the configuration names was not found.
+    #[error("the vision tower `{name}` was not found; looked in {}. Download it (`maskwise pull {name}`) or pass --vision-tower DIR", list(looked_in))]
+    VisionTowerNotFound {
+        /// The name in `config.json`.
+        name: String,
+        /// Every folder that was tried.
+        looked_in: Vec<PathBuf>,
+    },
+    /// The weights look as if they were never trained or never loaded.
+    #[error("the checkpoint looks untrained: {findings}. Check that the download is complete and that this is the merged model, or pass --allow-untrained")]
+    Untrained {
+        /// Which tensors, and what about them.
+        findings: String,
+    },
+    /// The similarity map cannot be turned into points.
+    #[error("the similarity map cannot be turned into points: {0}")]
+    Similarity(String),
+    /// A prompt that does not fit the model.
+    #[error("{0}")]
+    Prompt(String),
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+/// The result of building or running a model.
+pub type Result<T> = std::result::Result<T, ModelError>;

@@ -1,0 +1,138 @@
+use crate::error::Result;
+use candle_core::Tensor;
+use maskwise_nn::layers::{LayerNorm, Linear};
+use maskwise_nn::ops;
+use maskwise_nn::weights::Weights;
+
+type TensorResult = candle_core::Result<Tensor>;
+
+const EPSILON: f64 = 1e-5;
+
+/// The transformer of SAM's mask decoder: prompt tokens and image cells attend to each other in turn.
+#[derive(Debug, Clone)]
+pub struct TwoWayTransformer {
+    layers: Vec<TwoWayBlock>,
+    final_attn_token_to_image: Attention,
+    norm_final_attn: LayerNorm,
+}
+
+impl TwoWayTransformer {
+    /// Loads the transformer of width `dim`; the depth follows from the tensors.
+    ///
+    /// # Errors
+    /// When a tensor that decides the sizes is missing, or reading fails.
+    pub fn load(dim: usize, heads: usize, weights: &Weights) -> Result<Self> {
+        let layers = weights.pp("layers");
+        let layers = (0..layers.count_children()).map(|index| TwoWayBlock::load(index, dim, heads, &layers.pp(index)));
+        Ok(Self {
+            layers: layers.collect::<Result<_>>()?,
+            final_attn_token_to_image: Attention::load(heads, &weights.pp("final_attn_token_to_image"))?,
+            norm_final_attn: LayerNorm::load(dim, EPSILON, &weights.pp("norm_final_attn"))?,
+        })
+    }
+
+    /// `image` and `image_positions` `[batch, cells, dim]`, `tokens` `[batch, tokens, dim]`; returns the tokens and the image
+    /// cells after the last layer, in the same shapes.
+    ///
+    /// # Errors
+    /// When shapes do not fit.
+    pub fn forward(&self, image: &Tensor, image_positions: &Tensor, tokens: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
+        let (mut queries, mut keys) = (tokens.clone(), image.clone());
+        for layer in &self.layers {
+            (queries, keys) = layer.forward(&queries, &keys, tokens, image_positions)?;
+        }
+        let (query, key) = ((&queries + tokens)?, keys.broadcast_add(image_positions)?);
+        let attended = self.final_attn_token_to_image.forward(&query, &key, &keys)?;
+        Ok((self.norm_final_attn.forward(&(queries + attended)?)?, keys))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct TwoWayBlock {
+    self_attn: Attention,
+    norm1: LayerNorm,
+    cross_attn_token_to_image: Attention,
+    norm2: LayerNorm,
+    lin1: Linear,
+    lin2: Linear,
+    norm3: LayerNorm,
+    norm4: LayerNorm,
+    cross_attn_image_to_token: Attention,
+    /// The first layer attends without positions, and its result replaces the queries.
+    is_first: bool,
+}
+
+impl TwoWayBlock {
+    fn load(index: usize, dim: usize, heads: usize, weights: &Weights) -> Result<Self> {
+        let attention = |name: &str| Attention::load(heads, &weights.pp(name));
+        let norm = |name: &str| LayerNorm::load(dim, EPSILON, &weights.pp(name));
+        Ok(Self {
+            self_attn: attention("self_attn")?,
+            norm1: norm("norm1")?,
+            cross_attn_token_to_image: attention("cross_attn_token_to_image")?,
+            norm2: norm("norm2")?,
+            lin1: Linear::load_any(&weights.pp("mlp.lin1"))?,
+            lin2: Linear::load_any(&weights.pp("mlp.lin2"))?,
+            norm3: norm("norm3")?,
+            norm4: norm("norm4")?,
+            cross_attn_image_to_token: attention("cross_attn_image_to_token")?,
+            is_first: index == 0,
+        })
+    }
+
+    fn forward(
+        &self,
+        queries: &Tensor,
+        keys: &Tensor,
+        query_positions: &Tensor,
+        key_positions: &Tensor,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
+        let queries = if self.is_first {
+            self.self_attn.forward(queries, queries, queries)?
+        } else {
+            let query = (queries + query_positions)?;
+            (queries + self.self_attn.forward(&query, &query, queries)?)?
+        };
+        let queries = self.norm1.forward(&queries)?;
+
+        let (query, key) = ((&queries + query_positions)?, keys.broadcast_add(key_positions)?);
+        let queries = (&queries + self.cross_attn_token_to_image.forward(&query, &key, keys)?)?;
+        let queries = self.norm2.forward(&queries)?;
+
+        let inner = self.lin1.forward(&queries)?.relu()?;
+        let queries = self.norm3.forward(&(&queries + self.lin2.forward(&inner)?)?)?;
+
+        let query = (&queries + query_positions)?;
+        let keys = (keys + self.cross_attn_image_to_token.forward(&key, &query, &queries)?)?;
+        Ok((queries, self.norm4.forward(&keys)?))
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Attention {
+    q_proj: Linear,
+    k_proj: Linear,
+    v_proj: Linear,
+    out_proj: Linear,
+    heads: usize,
+}
+
+impl Attention {
+    fn load(heads: usize, weights: &Weights) -> Result<Self> {
+        let load = |name: &str| Linear::load_any(&weights.pp(name));
+        Ok(Self { q_proj: load("q_proj")?, k_proj: load("k_proj")?, v_proj: load("v_proj")?, out_proj: load("out_proj")?, heads })
+    }
+
+    fn forward(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> TensorResult {
+        let head_dim = self.q_proj.output() / self.heads;
+        let split = |x: Tensor| {
+            let (batch, tokens, _) = x.dims3()?;
+            x.reshape((batch, tokens, self.heads, head_dim))?.transpose(1, 2)
+        };
+        let query = split(self.q_proj.forward(query)?)?;
+        let (key, value) = (split(self.k_proj.forward(key)?)?, split(self.v_proj.forward(value)?)?);
+        let scale = (head_dim as f64).sqrt();
+        let mixed = ops::attention(&query, &key, &value, &|scores, _| ops::divide(&scores, scale))?;
+        self.out_proj.forward(&mixed.transpose(1, 2)?.flatten_from(2)?)
+    }
+}

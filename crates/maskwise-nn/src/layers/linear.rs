@@ -1,0 +1,174 @@
+use crate::weights::{Loaded, Weights};
+use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
+use maskwise_kernels::gemv;
+
+/// Rows up to which a bf16 product on the CPU reads the weight in its own type instead of widening it.
+const FEW_ROWS: usize = 8;
+
+/// `y = x·Wᵀ + b`, `W` `[out, in]`.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+impl Linear {
+    /// Loads `weight` `[output, input]` and `bias` `[output]`.
+    ///
+    /// # Errors
+    /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
+    pub fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
+        let bias = Some(weights.get(&[output], "bias")?);
+        Ok(Self { weight: weights.get(&[output, input], "weight")?, bias })
+    }
+
+    /// Loads `weight` `[output, input]` alone.
+    ///
+    /// # Errors
+    /// As [`Linear::load`].
+    pub fn load_without_bias(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
+        Ok(Self { weight: weights.get(&[output, input], "weight")?, bias: None })
+    }
+
+    /// Loads a layer whose widths are those of its weight; a bias is read if there is one.
+    ///
+    /// # Errors
+    /// When the weight is missing or is no matrix, or as [`Linear::load`].
+    pub fn load_any(weights: &Weights) -> Loaded<Self> {
+        let [output, input] = weights.dims("weight")?;
+        if weights.contains("bias") {
+            Self::load(input, output, weights)
+        } else {
+            Self::load_without_bias(input, output, weights)
+        }
+    }
+
+    /// `x` `[.., in]` to `[.., out]`.
+    ///
+    /// # Errors
+    /// When the last dimension of `x` is not `in`.
+    pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let (output, input) = self.weight.dims2()?;
+        let mut shape = x.dims().to_vec();
+        let rows = x.reshape(((), input))?;
+        let product = if few_bf16_rows_on_cpu(&rows)? {
+            rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?
+        } else {
+            rows.matmul(&self.weight.t()?)?
+        };
+        let product = match &self.bias {
+            Some(bias) => product.broadcast_add(bias)?,
+            None => product,
+        };
+        if let Some(last) = shape.last_mut() {
+            *last = output;
+        }
+        product.reshape(shape)
+    }
+
+    /// The number of values that come out of each row.
+    pub fn output(&self) -> usize {
+        self.weight.dims()[0]
+    }
+}
+
+fn few_bf16_rows_on_cpu(rows: &Tensor) -> Result<bool> {
+    Ok(rows.dtype() == DType::BF16 && matches!(rows.device(), Device::Cpu) && rows.dim(0)? <= FEW_ROWS)
+}
+
+/// The product of a few bf16 rows with a bf16 weight `[out, in]`, transposed.
+struct Bf16Rows;
+
+impl CustomOp2 for Bf16Rows {
+    fn name(&self) -> &'static str {
+        "bf16_rows"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let ((m, k), (n, _)) = (x_layout.shape().dims2()?, weight_layout.shape().dims2()?);
+        let contiguous = |layout: &Layout| {
+            layout.contiguous_offsets().ok_or_else(|| candle_core::Error::RequiresContiguous { op: self.name() }.bt())
+        };
+        let ((x_start, x_end), (weight_start, weight_end)) = (contiguous(x_layout)?, contiguous(weight_layout)?);
+        let input = &x.as_slice::<half::bf16>()?[x_start..x_end];
+        let weight = &weight.as_slice::<half::bf16>()?[weight_start..weight_end];
+        let mut output = vec![half::bf16::ZERO; m * n];
+        gemv::bf16_rows(input, weight, &mut output, m, n, k);
+        Ok((CpuStorage::BF16(output), Shape::from((m, n))))
+    }
+
+    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(gradient.matmul(weight)?), Some(gradient.t()?.matmul(x)?)))
+    }
+}
+
+/// A table of rows looked up by id, `[rows, dim]`.
+#[derive(Debug, Clone)]
+pub struct Embedding {
+    table: Tensor,
+}
+
+impl Embedding {
+    /// Loads `weight` `[rows, dim]`.
+    ///
+    /// # Errors
+    /// As [`Linear::load`].
+    pub fn load(rows: usize, dim: usize, weights: &Weights) -> Loaded<Self> {
+        Ok(Self { table: weights.get(&[rows, dim], "weight")? })
+    }
+
+    /// The rows of `ids` (any shape), `[.., dim]`.
+    ///
+    /// # Errors
+    /// When an id is not below [`Embedding::rows`].
+    pub fn forward(&self, ids: &Tensor) -> Result<Tensor> {
+        let mut shape = ids.dims().to_vec();
+        shape.push(self.table.dim(D::Minus1)?);
+        self.table.index_select(&ids.flatten_all()?, 0)?.reshape(shape)
+    }
+
+    /// The whole table `[rows, dim]`.
+    pub fn table(&self) -> &Tensor {
+        &self.table
+    }
+
+    /// How many ids the table holds.
+    pub fn rows(&self) -> usize {
+        self.table.dims()[0]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::varied;
+
+    fn layer(dtype: DType) -> Linear {
+        let cast = |tensor: Tensor| tensor.to_dtype(dtype).unwrap();
+        Linear { weight: cast(varied(&[9, 5], 1)), bias: Some(cast(varied(&[9], 2))) }
+    }
+
+    #[test]
+    fn few_bf16_rows_equal_many() {
+        let x = varied(&[20, 5], 3).to_dtype(DType::BF16).unwrap();
+        let layer = layer(DType::BF16);
+        let many = layer.forward(&x).unwrap();
+        let few = layer.forward(&x.narrow(0, 4, 3).unwrap()).unwrap();
+        let wide = |tensor: Tensor| tensor.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
+        for (many, few) in wide(many.narrow(0, 4, 3).unwrap()).concat().iter().zip(wide(few).concat()) {
+            assert!((many - few).abs() <= 0.01 * many.abs().max(0.1), "{many} {few}");
+        }
+    }
+
+    #[test]
+    fn leading_dimensions_are_kept() {
+        let y = layer(DType::F32).forward(&varied(&[2, 3, 5], 3)).unwrap();
+        assert_eq!(y.dims(), &[2, 3, 9]);
+    }
+}

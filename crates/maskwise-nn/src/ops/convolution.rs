@@ -1,0 +1,68 @@
+use candle_core::{Result, Tensor};
+
+/// A convolution whose stride is its kernel size, as a product: `x` `[batch, in, height, width]`, `weight`
+/// `[out, in, kernel, kernel]`, result `[batch, height/kernel, width/kernel, out]` (channels last).
+///
+/// Rows and columns beyond the last whole patch are left out, as a strided convolution does.
+pub fn patch_embedding(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (out, channels, kernel, _) = weight.dims4()?;
+    let (batch, _, height, width) = x.dims4()?;
+    let (rows, columns) = (height / kernel, width / kernel);
+    let x = x.narrow(2, 0, rows * kernel)?.narrow(3, 0, columns * kernel)?;
+    // [batch, in, row, y, column, x] -> [batch, row, column, in, y, x]
+    let patches = x.reshape(&[batch, channels, rows, kernel, columns, kernel])?.permute([0, 2, 4, 1, 3, 5])?;
+    let patches = patches.reshape((batch * rows * columns, channels * kernel * kernel))?;
+    let product = patches.matmul(&weight.reshape((out, channels * kernel * kernel))?.t()?)?;
+    let product = match bias {
+        Some(bias) => product.broadcast_add(bias)?,
+        None => product,
+    };
+    product.reshape((batch, rows, columns, out))
+}
+
+/// A transposed convolution with kernel 2 and stride 2, as a product: `x` `[batch, in, height, width]`, `weight`
+/// `[in, out, 2, 2]`, `bias` `[out]`, result `[batch, out, 2·height, 2·width]`.
+pub fn conv_transpose_2x2(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (channels, out, _, _) = weight.dims4()?;
+    let (batch, _, height, width) = x.dims4()?;
+    let rows = x.permute((0, 2, 3, 1))?.reshape((batch * height * width, channels))?;
+    let product = rows.matmul(&weight.reshape((channels, out * 4))?)?;
+    // [batch, y, x, out, 2, 2] -> [batch, out, y, 2, x, 2]
+    let product = product.reshape(&[batch, height, width, out, 2, 2])?.permute([0, 3, 1, 4, 2, 5])?;
+    product.reshape((batch, out, 2 * height, 2 * width))?.broadcast_add(&bias.reshape((1, out, 1, 1))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_gradient, varied};
+
+    fn difference(left: &Tensor, right: &Tensor) -> f32 {
+        (left - right).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
+    }
+
+    #[test]
+    fn patch_embedding_is_a_strided_convolution() {
+        let (x, weight, bias) = (varied(&[2, 3, 7, 9], 1), varied(&[5, 3, 2, 2], 2), varied(&[5], 3));
+        let expected = x.conv2d(&weight, 0, 2, 1, 1).unwrap();
+        let expected = expected.broadcast_add(&bias.reshape((1, 5, 1, 1)).unwrap()).unwrap();
+        let found = patch_embedding(&x, &weight, Some(&bias)).unwrap().permute((0, 3, 1, 2)).unwrap();
+        assert!(difference(&found, &expected) < 1e-5);
+    }
+
+    #[test]
+    fn conv_transpose_matches_candle() {
+        let (x, weight, bias) = (varied(&[2, 3, 4, 5], 1), varied(&[3, 6, 2, 2], 2), varied(&[6], 3));
+        let expected = x.conv_transpose2d(&weight, 0, 0, 2, 1).unwrap();
+        let expected = expected.broadcast_add(&bias.reshape((1, 6, 1, 1)).unwrap()).unwrap();
+        assert!(difference(&conv_transpose_2x2(&x, &weight, &bias).unwrap(), &expected) < 1e-5);
+    }
+
+    #[test]
+    fn gradients_match_finite_differences() {
+        let (weight, bias) = (varied(&[3, 2, 2, 2], 2), varied(&[2], 3));
+        assert_gradient("conv_transpose_2x2", &[1, 3, 2, 2], |x| conv_transpose_2x2(x, &weight, &bias));
+        let patch = varied(&[4, 3, 2, 2], 4);
+        assert_gradient("patch_embedding", &[1, 3, 4, 4], |x| patch_embedding(x, &patch, None));
+    }
+}

@@ -1,0 +1,51 @@
+//! Operations with gradients.
+//!
+//! On the CPU, f32 tensors go through the fused kernels of `maskwise-kernels`, each a candle `CustomOp`
+//! with a backward of its own; every other dtype and device takes candle's differentiable operations, with
+//! the rounding of PyTorch: computed in f32, rounded once to the tensor's dtype.
+
+mod activation;
+mod attention;
+mod convolution;
+mod normalization;
+mod resize;
+mod rotary;
+mod scalar;
+mod softmax;
+
+pub use activation::{gelu_erf, quick_gelu, sigmoid, silu};
+pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
+pub use convolution::{conv_transpose_2x2, patch_embedding};
+pub use normalization::{layer_norm, layer_norm_2d, rms_norm};
+pub use resize::{bilinear_matrix, bilinear_resize};
+pub use rotary::{RotaryTables, apply_rotary};
+pub use scalar::{divide, multiply};
+pub use softmax::softmax;
+
+use candle_core::{DType, Device, Result, Tensor};
+
+/// Whether the CPU kernels take this tensor.
+fn on_cpu_in_f32(tensor: &Tensor) -> bool {
+    tensor.dtype() == DType::F32 && matches!(tensor.device(), Device::Cpu)
+}
+
+/// Runs `function` in f32 and rounds its result once to the dtype of `tensor`.
+fn in_f32(tensor: &Tensor, function: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    if tensor.dtype() == DType::F32 || tensor.dtype() == DType::F64 {
+        return function(tensor);
+    }
+    function(&tensor.to_dtype(DType::F32)?)?.to_dtype(tensor.dtype())
+}
+
+/// The f32 values of a contiguous CPU tensor, as a candle custom operation receives them.
+fn f32_slice<'a>(
+    storage: &'a candle_core::CpuStorage,
+    layout: &candle_core::Layout,
+    operation: &'static str,
+) -> Result<&'a [f32]> {
+    let values = storage.as_slice::<f32>()?;
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&values[start..end]),
+        None => Err(candle_core::Error::RequiresContiguous { op: operation }.bt()),
+    }
+}

@@ -1,0 +1,163 @@
+use super::{f32_slice, in_f32, on_cpu_in_f32};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
+use maskwise_kernels::rows;
+
+/// Layer normalisation over the last dimension: `(x − mean)/√(variance + epsilon)·weight + bias`.
+///
+/// `x` is `[.., dim]`, `weight` and `bias` are `[dim]`. Computed in f32, rounded once.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    if on_cpu_in_f32(x) {
+        return x.contiguous()?.apply_op3(weight, bias, LayerNorm { epsilon });
+    }
+    let (wide_weight, wide_bias) = (weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?);
+    in_f32(x, |x| {
+        let (normalized, _) = standardize(x, epsilon)?;
+        normalized.broadcast_mul(&wide_weight)?.broadcast_add(&wide_bias)
+    })
+}
+
+/// Layer normalisation over the channels of `x` `[batch, channels, height, width]` (SAM's LayerNorm2d).
+///
+/// Every step is rounded to the tensor's dtype, as the reference's step-by-step module does.
+pub fn layer_norm_2d(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> Result<Tensor> {
+    if x.dtype() == DType::F32 {
+        let last = x.permute((0, 2, 3, 1))?;
+        return layer_norm(&last, weight, bias, epsilon)?.permute((0, 3, 1, 2))?.contiguous();
+    }
+    let channels = weight.dim(0)?;
+    let average = |x: &Tensor| in_f32(x, |x| x.mean_keepdim(1));
+    let centred = x.broadcast_sub(&average(x)?)?;
+    let variance = average(&centred.sqr()?)?;
+    let deviation = in_f32(&in_f32(&variance, |variance| variance.affine(1.0, epsilon))?, Tensor::sqrt)?;
+    let shape = (1, channels, 1, 1);
+    let normalized = centred.broadcast_div(&deviation)?;
+    normalized.broadcast_mul(&weight.reshape(shape)?)?.broadcast_add(&bias.reshape(shape)?)
+}
+
+/// RMS normalisation over the last dimension: `x/√(mean(x²) + epsilon)·weight`.
+///
+/// `x` is `[.., dim]`, `weight` is `[dim]`. In half precision the normalised value is rounded before the weight
+/// is applied (spec 1.10).
+pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
+    if on_cpu_in_f32(x) {
+        return x.contiguous()?.apply_op2(weight, RmsNorm { epsilon });
+    }
+    let normalized = in_f32(x, |x| Ok(root_mean_square_normalize(x, epsilon)?.0))?;
+    normalized.broadcast_mul(weight)
+}
+
+/// `(x − mean)/√(variance + epsilon)` and the inverse deviation `[.., 1]`.
+fn standardize(x: &Tensor, epsilon: f64) -> Result<(Tensor, Tensor)> {
+    let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+    let inverse = (centred.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?.recip()?;
+    Ok((centred.broadcast_mul(&inverse)?, inverse))
+}
+
+fn root_mean_square_normalize(x: &Tensor, epsilon: f64) -> Result<(Tensor, Tensor)> {
+    let inverse = (x.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?.recip()?;
+    Ok((x.broadcast_mul(&inverse)?, inverse))
+}
+
+/// Sums over every dimension but the last.
+fn sum_rows(x: &Tensor) -> Result<Tensor> {
+    x.reshape(((), x.dim(D::Minus1)?))?.sum(0)
+}
+
+struct LayerNorm {
+    epsilon: f64,
+}
+
+impl CustomOp3 for LayerNorm {
+    fn name(&self) -> &'static str {
+        "layer_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = f32_slice(x, x_layout, self.name())?;
+        let weight = f32_slice(weight, weight_layout, self.name())?;
+        let bias = f32_slice(bias, bias_layout, self.name())?;
+        let mut output = vec![0.0; input.len()];
+        rows::layer_norm(input, weight, bias, self.epsilon as f32, &mut output);
+        Ok((CpuStorage::F32(output), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (normalized, inverse) = standardize(x, self.epsilon)?;
+        let scaled = gradient.broadcast_mul(weight)?;
+        let along = (&scaled * &normalized)?.mean_keepdim(D::Minus1)?;
+        let free = scaled.broadcast_sub(&scaled.mean_keepdim(D::Minus1)?)?;
+        let for_x = (free - normalized.broadcast_mul(&along)?)?.broadcast_mul(&inverse)?;
+        Ok((Some(for_x), Some(sum_rows(&(gradient * &normalized)?)?), Some(sum_rows(gradient)?)))
+    }
+}
+
+struct RmsNorm {
+    epsilon: f64,
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms_norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let input = f32_slice(x, x_layout, self.name())?;
+        let weight = f32_slice(weight, weight_layout, self.name())?;
+        let mut output = vec![0.0; input.len()];
+        rows::rms_norm(input, weight, self.epsilon as f32, &mut output);
+        Ok((CpuStorage::F32(output), x_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (normalized, inverse) = root_mean_square_normalize(x, self.epsilon)?;
+        let scaled = gradient.broadcast_mul(weight)?;
+        let along = (&scaled * &normalized)?.mean_keepdim(D::Minus1)?;
+        let for_x = (scaled - normalized.broadcast_mul(&along)?)?.broadcast_mul(&inverse)?;
+        Ok((Some(for_x), Some(sum_rows(&(gradient * &normalized)?)?)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{assert_gradient, varied};
+
+    #[test]
+    fn gradients_match_finite_differences() {
+        let (weight, bias) = (varied(&[6], 3), varied(&[6], 4));
+        let x = varied(&[2, 3, 6], 5);
+        assert_gradient("layer_norm of x", &[2, 3, 6], |x| layer_norm(x, &weight, &bias, 1e-5));
+        assert_gradient("layer_norm of weight", &[6], |weight| layer_norm(&x, weight, &bias, 1e-5));
+        assert_gradient("layer_norm of bias", &[6], |bias| layer_norm(&x, &weight, bias, 1e-5));
+        assert_gradient("rms_norm of x", &[2, 3, 6], |x| rms_norm(x, &weight, 1e-5));
+        assert_gradient("rms_norm of weight", &[6], |weight| rms_norm(&x, weight, 1e-5));
+        assert_gradient("layer_norm_2d of x", &[2, 6, 3, 2], |x| layer_norm_2d(x, &weight, &bias, 1e-6));
+    }
+}
