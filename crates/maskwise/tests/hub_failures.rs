@@ -1,5 +1,7 @@
 //! Pulls that must fail, each with a message that helps and nothing broken left behind.
 #![cfg(feature = "hub")]
+// The helpers beside the tests unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
 
 mod hub_server;
 

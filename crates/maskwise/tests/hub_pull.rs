@@ -1,5 +1,7 @@
 //! Pulls that succeed, from a server on the loopback address.
 #![cfg(feature = "hub")]
+// The helpers beside the tests unwrap as the tests do.
+#![allow(clippy::unwrap_used)]
 
 mod hub_server;
 

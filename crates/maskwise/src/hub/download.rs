@@ -9,8 +9,9 @@ use std::time::Duration;
 use super::client::{Client, Revision, Sibling, Subject};
 use super::repo::is_safe_file_name;
 use super::retry::{Failure, Retry};
-use super::selection::{Weights, beside_index, select, shards_of_index};
-use super::{Cache, Environment, HubError, Purpose, RepoId, RepoReference, missing_files, vision_tower_of};
+use super::selection::{Weights, shards_of_index};
+use super::wanted::{Purpose, beside_index, select};
+use super::{Cache, Environment, HubError, RepoId, RepoReference, missing_files, vision_tower_of};
 use super::{blob, store};
 
 /// How a pull behaves.

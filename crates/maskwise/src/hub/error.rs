@@ -194,6 +194,7 @@ pub enum HubError {
     },
 }
 
+#[cfg(feature = "hub")]
 impl HubError {
     pub(super) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> HubError {
         let path = path.into();

@@ -32,12 +32,14 @@ mod download;
 mod retry;
 #[cfg(feature = "hub")]
 mod store;
+#[cfg(feature = "hub")]
+mod wanted;
 
 pub use cache::Cache;
 pub use environment::{Environment, Token};
 pub use error::HubError;
 pub use repo::{RepoId, RepoReference};
-pub use selection::{Purpose, missing_files, vision_tower_of};
+pub use selection::{missing_files, vision_tower_of};
 
 #[cfg(feature = "hub")]
 pub use download::{Progress, PullOptions, Snapshot, pull};

@@ -15,8 +15,8 @@ const LONGEST_NAME: usize = 96;
 /// type is therefore safe in a path and in an address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RepoId {
-    organisation: String,
-    name: String,
+    organisation: Box<str>,
+    name: Box<str>,
 }
 
 impl RepoId {
@@ -55,7 +55,7 @@ impl FromStr for RepoId {
         if name.ends_with(".git") {
             return Err(invalid("a name does not end in .git"));
         }
-        Ok(Self { organisation: organisation.to_owned(), name: name.to_owned() })
+        Ok(Self { organisation: organisation.into(), name: name.into() })
     }
 }
 

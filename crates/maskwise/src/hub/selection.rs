@@ -1,4 +1,4 @@
-//! Which files of a repository a model needs.
+//! What a model folder is made of: its weights, what it lacks, the vision tower it names.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,33 +7,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::repo::is_safe_file_name;
-
-/// What a repository is wanted for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// A whole model: configuration, tokenizer and weights.
-    Model,
-    /// A vision tower: configuration, image preprocessor and weights.
-    VisionTower,
-}
-
-/// Configuration files of either purpose, in the top folder.
-const CONFIGURATION: &[&str] =
-    &["config.json", "preprocessor_config.json", "processor_config.json", "maskwise.json"];
-
-/// What a whole model has besides.
-const TOKENIZER: &[&str] = &[
-    "added_tokens.json",
-    "chat_template.jinja",
-    "chat_template.json",
-    "generation_config.json",
-    "merges.txt",
-    "special_tokens_map.json",
-    "tokenizer.json",
-    "tokenizer.model",
-    "tokenizer_config.json",
-    "vocab.json",
-];
 
 /// Files in `.bin` that hold no weights: the state of a training run.
 const TRAINING_STATE: &[&str] = &["optimizer.bin", "scheduler.bin", "training_args.bin", "random_states.bin"];
@@ -54,21 +27,8 @@ pub(super) enum Weights {
     Index(String),
 }
 
-/// Files of the top folder that are small, and the weights. Files in subfolders belong to other frameworks.
-pub(super) fn select(names: &[String], purpose: Purpose) -> (Vec<String>, Option<Weights>) {
-    let top: BTreeSet<&str> = names.iter().map(String::as_str).filter(|name| !name.contains('/')).collect();
-    let small =
-        top.iter().filter(|name| is_small_file(name, purpose)).map(|name| (*name).to_owned()).collect();
-    (small, select_weights(&top))
-}
-
-fn is_small_file(name: &str, purpose: Purpose) -> bool {
-    let stem = name.split('.').next().unwrap_or_default().to_ascii_uppercase();
-    let is_document = matches!(stem.as_str(), "LICENSE" | "LICENCE" | "NOTICE" | "README" | "USE_POLICY");
-    CONFIGURATION.contains(&name) || is_document || (purpose == Purpose::Model && TOKENIZER.contains(&name))
-}
-
-fn select_weights(top: &BTreeSet<&str>) -> Option<Weights> {
+/// The weights among the files of a top folder.
+pub(super) fn select_weights(top: &BTreeSet<&str>) -> Option<Weights> {
     for (single, index, ending) in WEIGHT_FORMATS {
         if top.contains(single) {
             return Some(with_sam_beside(top, vec![single]));
@@ -92,14 +52,8 @@ fn with_sam_beside(top: &BTreeSet<&str>, files: Vec<&str>) -> Weights {
     Weights::Files(files.into_iter().chain(beside).map(str::to_owned).collect())
 }
 
-fn is_sam_checkpoint(name: &str) -> bool {
+pub(super) fn is_sam_checkpoint(name: &str) -> bool {
     name.starts_with("sam") && name.ends_with(".pth")
-}
-
-/// SAM checkpoints that come with an index, which does not name them.
-#[cfg(feature = "hub")]
-pub(super) fn beside_index(names: &[String]) -> impl Iterator<Item = &String> {
-    names.iter().filter(|name| !name.contains('/') && is_sam_checkpoint(name))
 }
 
 /// The shards that an index names, in order and once each.
@@ -171,7 +125,7 @@ mod tests {
     use super::*;
 
     fn weights(names: &[&str]) -> Option<Weights> {
-        select(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>(), Purpose::Model).1
+        select_weights(&names.iter().copied().collect())
     }
 
     fn files(names: &[&str]) -> Option<Weights> {
@@ -199,24 +153,7 @@ mod tests {
             weights(&["pytorch_model.bin", "sam_vit_h.pth", "other.pth"]),
             files(&["pytorch_model.bin", "sam_vit_h.pth"])
         );
-        assert_eq!(weights(&["tf_model.h5", "flax/model.safetensors"]), None);
-    }
-
-    #[test]
-    fn a_tower_needs_no_tokenizer() {
-        let names: Vec<String> = [
-            "config.json",
-            "tokenizer.json",
-            "preprocessor_config.json",
-            "README.md",
-            "LICENSE.txt",
-            "a.gif",
-        ]
-        .map(str::to_owned)
-        .into();
-        let tower = ["LICENSE.txt", "README.md", "config.json", "preprocessor_config.json"];
-        assert_eq!(select(&names, Purpose::VisionTower).0, tower);
-        assert!(select(&names, Purpose::Model).0.contains(&"tokenizer.json".to_owned()));
+        assert_eq!(weights(&["tf_model.h5", "README.md"]), None);
     }
 
     #[test]
