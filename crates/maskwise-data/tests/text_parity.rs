@@ -3,7 +3,9 @@
 
 use std::path::PathBuf;
 
-use maskwise_data::text::prompt::{PaddingSide, TokenBatch, answer_labels, tokenize_and_pad, tokenize_image_prompt};
+use maskwise_data::text::prompt::{
+    PaddingSide, TokenBatch, answer_labels, tokenize_and_pad, tokenize_image_prompt,
+};
 use maskwise_data::text::{Conversation, ConversationTemplate, Speaker, TextError, Tokenizer};
 use safetensors::SafeTensors;
 use serde_json::Value;
@@ -43,7 +45,11 @@ fn texts_have_the_recorded_ids_and_decode_to_the_recorded_text() {
         assert_eq!(tokenizer.encode_with_defaults(text).unwrap(), with_bos, "{text:?}");
         assert_eq!(tokenizer.encode(text, false).unwrap(), without, "{text:?}");
         assert_eq!(tokenizer.decode(&with_bos, true).unwrap(), case["decoded"].as_str().unwrap(), "{text:?}");
-        assert_eq!(tokenizer.decode(&with_bos, false).unwrap(), case["decoded_keep"].as_str().unwrap(), "{text:?}");
+        assert_eq!(
+            tokenizer.decode(&with_bos, false).unwrap(),
+            case["decoded_keep"].as_str().unwrap(),
+            "{text:?}"
+        );
     }
     let cases = values["image_token_cases"]["value"].as_array().unwrap();
     assert!(!cases.is_empty());
@@ -92,7 +98,9 @@ fn templates_render_as_recorded() {
         }
         match case["prompt"].as_str() {
             Some(prompt) => assert_eq!(conversation.prompt().unwrap(), prompt, "{name}"),
-            None => assert!(matches!(conversation.prompt(), Err(TextError::Template { .. })), "{name}: {case}"),
+            None => {
+                assert!(matches!(conversation.prompt(), Err(TextError::Template { .. })), "{name}: {case}")
+            }
         }
     }
 }
@@ -105,7 +113,9 @@ fn rows(tensors: &SafeTensors<'_>, name: &str) -> Option<Vec<Vec<i64>>> {
         safetensors::Dtype::I64 => {
             tensor.data().chunks_exact(8).map(|b| i64::from_le_bytes(b.try_into().unwrap())).collect()
         }
-        safetensors::Dtype::U8 | safetensors::Dtype::BOOL => tensor.data().iter().map(|b| i64::from(*b)).collect(),
+        safetensors::Dtype::U8 | safetensors::Dtype::BOOL => {
+            tensor.data().iter().map(|b| i64::from(*b)).collect()
+        }
         other => panic!("{name} is {other:?}"),
     };
     Some(flat.chunks_exact(width).map(<[i64]>::to_vec).collect())
@@ -138,7 +148,9 @@ fn batches_and_labels_are_the_recorded_ones() {
             assert_eq!(Some(attention(&batch)), rows(&tensors, &mask_name), "{mask_name}");
             compared.extend([ids_name, mask_name]);
             let labels_name = format!("{group}/labels");
-            if side == PaddingSide::Right && let Some(expected) = rows(&tensors, &labels_name) {
+            if side == PaddingSide::Right
+                && let Some(expected) = rows(&tensors, &labels_name)
+            {
                 let labels = answer_labels(&tokenizer, &template, &prompts, &batch).unwrap();
                 assert_eq!(labels, expected, "{labels_name}");
                 compared.insert(labels_name);
@@ -159,7 +171,8 @@ fn batches_and_labels_are_the_recorded_ones() {
         assert_eq!(Some(attention(&batch)), rows(&tensors, "collate_trunc/attention_masks"));
         let labels: Vec<Vec<i64>> = labels.iter().map(|row| row[..limit].to_vec()).collect();
         assert_eq!(Some(labels), rows(&tensors, "collate_trunc/labels"));
-        compared.extend(["input_ids", "attention_masks", "labels"].map(|name| format!("collate_trunc/{name}")));
+        compared
+            .extend(["input_ids", "attention_masks", "labels"].map(|name| format!("collate_trunc/{name}")));
     }
     for name in tensors.names() {
         assert!(compared.contains(name) || name.ends_with("/offset"), "{name} was not compared");

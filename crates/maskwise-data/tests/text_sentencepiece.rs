@@ -10,7 +10,11 @@ const MODELS: [(&str, &[u8], &str); 4] = [
     ("bpe", include_bytes!("data/text/bpe.model"), include_str!("data/text/bpe.json")),
     ("bpe_user", include_bytes!("data/text/bpe_user.model"), include_str!("data/text/bpe_user.json")),
     ("unigram", include_bytes!("data/text/unigram.model"), include_str!("data/text/unigram.json")),
-    ("unigram_bytes", include_bytes!("data/text/unigram_bytes.model"), include_str!("data/text/unigram_bytes.json")),
+    (
+        "unigram_bytes",
+        include_bytes!("data/text/unigram_bytes.model"),
+        include_str!("data/text/unigram_bytes.json"),
+    ),
 ];
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -26,7 +30,11 @@ fn ids_and_texts_are_those_of_the_reference_library() {
             let text = case["text"].as_str().unwrap();
             let encoded = model.encode(text);
             assert_eq!(encoded, ids(&case["ids"]), "{name}: {text:?}");
-            assert_eq!(model.decode(&encoded).unwrap(), case["decoded"].as_str().unwrap(), "{name}: {text:?}");
+            assert_eq!(
+                model.decode(&encoded).unwrap(),
+                case["decoded"].as_str().unwrap(),
+                "{name}: {text:?}"
+            );
         }
         for case in expected["loose_ids"].as_array().unwrap() {
             let loose = ids(&case["ids"]);
@@ -46,7 +54,9 @@ fn vocabulary_is_a_bijection() {
         let beyond = model.vocab_size() as u32;
         assert_eq!(model.id_to_piece(beyond), None);
         assert_eq!(model.kind_of(model.unknown_id()), Some(PieceKind::Unknown));
-        assert!(matches!(model.decode(&[beyond]), Err(SentencePieceError::IdOutOfRange { id, .. }) if id == beyond));
+        assert!(
+            matches!(model.decode(&[beyond]), Err(SentencePieceError::IdOutOfRange { id, .. }) if id == beyond)
+        );
     }
 }
 
