@@ -13,6 +13,7 @@ mod files;
 mod index;
 mod pickle;
 mod pickle_machine;
+mod pickle_reader;
 mod safetensors;
 mod source;
 mod torch_file;

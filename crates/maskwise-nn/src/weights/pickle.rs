@@ -5,7 +5,8 @@
 use std::sync::Arc;
 
 use super::element::{ElementType, checked_element_count};
-use super::pickle_machine::{Container, Heap, PickleError, Value, invalid};
+use super::pickle_machine::{Container, Heap, Value};
+use super::pickle_reader::{PickleError, invalid};
 
 /// The names that a checkpoint may import, all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

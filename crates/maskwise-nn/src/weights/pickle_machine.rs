@@ -8,34 +8,14 @@
 //! nesting nor dropping recurses), and both the operations and the bytes read are limited.
 
 use std::collections::HashMap;
-use std::io::{self, ErrorKind, Read};
+use std::io::Read;
 use std::sync::Arc;
 
 use super::pickle::{Global, Storage, TensorView, call, persistent_storage};
+use super::pickle_reader::{MAXIMUM_NAME_BYTES, PickleError, PickleReader, invalid};
 
 /// Most operations that are carried out: thousands of tensors need a few hundred thousand.
 const MAXIMUM_OPERATIONS: usize = 2_000_000;
-/// Most bytes that are read; the numbers of the tensors are not among them.
-const MAXIMUM_BYTES: u64 = 64 << 20;
-/// Longest module or attribute name.
-const MAXIMUM_NAME_BYTES: usize = 512;
-
-/// Why a pickle could not be read.
-#[derive(Debug)]
-pub(crate) enum PickleError {
-    /// It breaks the rules of the format.
-    Invalid(String),
-    /// It asks for something that is not on the list.
-    Refused(String),
-    /// It stops before its end.
-    EndedEarly,
-    /// The file could not be read.
-    Io(io::Error),
-}
-
-pub(crate) fn invalid<T>(reason: impl Into<String>) -> Result<T, PickleError> {
-    Err(PickleError::Invalid(reason.into()))
-}
 
 /// A value on the machine's stack.
 #[derive(Debug, Clone)]
@@ -146,73 +126,6 @@ impl Heap {
     }
 }
 
-/// Bytes in order, counted and limited.
-pub(crate) struct PickleReader<R> {
-    reader: R,
-    consumed: u64,
-}
-
-impl<R: Read> PickleReader<R> {
-    pub(crate) fn new(reader: R) -> Self {
-        Self { reader, consumed: 0 }
-    }
-
-    /// Bytes read so far.
-    pub(crate) fn consumed(&self) -> u64 {
-        self.consumed
-    }
-
-    fn array<const SIZE: usize>(&mut self) -> Result<[u8; SIZE], PickleError> {
-        let mut bytes = [0; SIZE];
-        self.count(SIZE as u64)?;
-        self.reader.read_exact(&mut bytes).map_err(|error| match error.kind() {
-            ErrorKind::UnexpectedEof => PickleError::EndedEarly,
-            _ => PickleError::Io(error),
-        })?;
-        Ok(bytes)
-    }
-
-    fn byte(&mut self) -> Result<u8, PickleError> {
-        self.array::<1>().map(|[byte]| byte)
-    }
-
-    /// `length` bytes; grows with what is really there, whatever the length claims.
-    fn bytes(&mut self, length: u64) -> Result<Vec<u8>, PickleError> {
-        self.count(length)?;
-        let mut bytes = Vec::new();
-        self.reader.by_ref().take(length).read_to_end(&mut bytes).map_err(PickleError::Io)?;
-        if bytes.len() as u64 == length { Ok(bytes) } else { Err(PickleError::EndedEarly) }
-    }
-
-    fn text(&mut self, length: u64) -> Result<Value, PickleError> {
-        let bytes = self.bytes(length)?;
-        match String::from_utf8(bytes) {
-            Ok(text) => Ok(Value::Text(text.into())),
-            Err(_) => invalid("a name is not UTF-8"),
-        }
-    }
-
-    /// A line without its end.
-    fn line(&mut self) -> Result<String, PickleError> {
-        let mut line = Vec::new();
-        loop {
-            match self.byte()? {
-                b'\n' => return Ok(String::from_utf8_lossy(&line).into_owned()),
-                byte if line.len() < MAXIMUM_NAME_BYTES => line.push(byte),
-                _ => return invalid("the name of an import is too long"),
-            }
-        }
-    }
-
-    fn count(&mut self, length: u64) -> Result<(), PickleError> {
-        self.consumed = self.consumed.saturating_add(length);
-        if self.consumed > MAXIMUM_BYTES {
-            return invalid(format!("it is longer than {MAXIMUM_BYTES} bytes before the tensors' data"));
-        }
-        Ok(())
-    }
-}
-
 /// Runs one pickle up to its STOP and returns the value it leaves, with the containers that value refers to.
 pub(crate) fn run<R: Read>(reader: &mut PickleReader<R>) -> Result<(Heap, Value), PickleError> {
     let mut machine = Machine::default();
@@ -254,15 +167,15 @@ impl Machine {
             b'G' => self.push_opaque(reader.array::<8>()?), // BINFLOAT
             b'X' => {
                 let length = u32::from_le_bytes(reader.array()?); // BINUNICODE
-                self.stack.push(reader.text(length.into())?);
+                self.push_text(reader.text(length.into())?);
             }
             0x8c | b'U' => {
                 let length = reader.byte()?; // SHORT_BINUNICODE, SHORT_BINSTRING (Python 2)
-                self.stack.push(reader.text(length.into())?);
+                self.push_text(reader.text(length.into())?);
             }
             0x8d => {
                 let length = u64::from_le_bytes(reader.array()?); // BINUNICODE8
-                self.stack.push(reader.text(length)?);
+                self.push_text(reader.text(length)?);
             }
             b'C' => {
                 let length = reader.byte()?; // SHORT_BINBYTES
@@ -389,6 +302,10 @@ impl Machine {
 
     fn push_integer(&mut self, value: i64) {
         self.stack.push(Value::Integer(value));
+    }
+
+    fn push_text(&mut self, text: String) {
+        self.stack.push(Value::Text(text.into()));
     }
 
     fn push_opaque(&mut self, _ignored: impl Sized) {

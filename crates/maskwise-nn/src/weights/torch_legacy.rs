@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::error::WeightsError;
 use super::files::PositionedFile;
-use super::pickle_machine::{Container, Heap, PickleReader, Value, run};
+use super::pickle_machine::{Container, Heap, Value, run};
+use super::pickle_reader::PickleReader;
 use super::torch_file::{Contents, Extent, invalid_torch, pickle_failure};
 
 /// The pickled magic number 0x1950a86a20f9469cfc6c, after the two bytes that name the pickle's protocol.

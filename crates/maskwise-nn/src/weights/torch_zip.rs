@@ -9,7 +9,8 @@ use zip::{CompressionMethod, ZipArchive};
 
 use super::error::WeightsError;
 use super::files::PositionedFile;
-use super::pickle_machine::{Heap, PickleReader, Value, run};
+use super::pickle_machine::{Heap, Value, run};
+use super::pickle_reader::PickleReader;
 use super::torch_file::{Contents, Extent, invalid_torch, pickle_failure};
 
 /// Largest pickle that is loaded; see also the limit on what is read of it.
