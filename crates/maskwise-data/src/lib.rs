@@ -1,5 +1,7 @@
 //! Everything of maskwise that needs no tensors: images, masks, conversations and tokenizers.
 
+pub mod atomic;
+pub mod draw;
 pub mod image;
 pub mod mask;
 pub mod text;

@@ -235,9 +235,7 @@ impl Taps {
             let start = ((center - support + 0.5) as i64).max(0) as usize;
             let end = ((center + support + 0.5) as i64).min(from as i64) as usize;
             exact.clear();
-            exact.extend(
-                (start..end).map(|x| filter.weight((x as f64 - center + 0.5) * inverse)),
-            );
+            exact.extend((start..end).map(|x| filter.weight((x as f64 - center + 0.5) * inverse)));
             let sum: f64 = exact.iter().sum();
             if sum != 0.0 {
                 exact.iter_mut().for_each(|weight| *weight /= sum);

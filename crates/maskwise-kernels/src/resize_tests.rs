@@ -52,10 +52,7 @@ fn bad_input_is_an_error() {
         Err(ResizeError::Length { expected: 18, found: 12 })
     );
     let window = Window { left: 1, top: 0, width: 3, height: 1 };
-    assert!(matches!(
-        resize_window(source, 3, 3, window, Filter::Bicubic),
-        Err(ResizeError::Window { .. })
-    ));
+    assert!(matches!(resize_window(source, 3, 3, window, Filter::Bicubic), Err(ResizeError::Window { .. })));
 }
 
 fn filters() -> impl Strategy<Value = Filter> {

@@ -1,0 +1,186 @@
+//! Writing files so that a reader never sees half of one.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+
+use thiserror::Error;
+
+/// Why a file was not written. In every case the destination is as it was before.
+#[derive(Debug, Error)]
+pub enum WriteError {
+    /// The folder of the destination does not exist or is not a folder.
+    #[error("cannot write {}: the folder {} does not exist; create it first", path.display(), folder.display())]
+    NoFolder {
+        /// The destination.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// The destination exists and is not a regular file.
+    #[error("cannot write {}: it exists and is not a regular file", path.display())]
+    NotAFile {
+        /// The destination.
+        path: PathBuf,
+    },
+    /// The folder or the file is not writable.
+    #[error("cannot write {}: permission denied; choose a folder that you may write to ({source})", path.display())]
+    PermissionDenied {
+        /// The destination.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The disk or the quota is full.
+    #[error("cannot write {}: no space left; free some or choose another disk ({source})", path.display())]
+    DiskFull {
+        /// The destination.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Anything else that the system reported.
+    #[error("cannot write {}: {source}", path.display())]
+    Io {
+        /// The destination.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+}
+
+impl WriteError {
+    fn new(path: &Path, source: io::Error) -> WriteError {
+        let path = path.to_path_buf();
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => WriteError::DiskFull { path, source },
+            ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem => {
+                WriteError::PermissionDenied { path, source }
+            }
+            _ => WriteError::Io { path, source },
+        }
+    }
+}
+
+/// Writes the file at `path` through `write`, all of it or nothing.
+///
+/// The bytes go to a temporary file in the same folder, which is flushed to the disk and then renamed over
+/// `path`. If anything fails the temporary file is removed and an existing file at `path` stays untouched.
+/// A symbolic link at `path` is followed, so the file that it names is replaced.
+///
+/// # Errors
+/// [`WriteError`], which names `path`; errors returned by `write` are passed on in the same way.
+pub fn write_atomic<F>(path: &Path, write: F) -> Result<(), WriteError>
+where
+    F: FnOnce(&mut dyn Write) -> io::Result<()>,
+{
+    let target = if path.is_symlink() {
+        fs::canonicalize(path).map_err(|source| WriteError::new(path, source))?
+    } else {
+        path.to_path_buf()
+    };
+    if fs::metadata(&target).is_ok_and(|existing| !existing.is_file()) || target.file_name().is_none() {
+        return Err(WriteError::NotAFile { path: path.to_path_buf() });
+    }
+    let folder = match target.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    if !folder.is_dir() {
+        return Err(WriteError::NoFolder { path: path.to_path_buf(), folder: folder.to_path_buf() });
+    }
+    write_and_rename(&target, folder, write).map_err(|source| WriteError::new(path, source))
+}
+
+fn write_and_rename<F>(target: &Path, folder: &Path, write: F) -> io::Result<()>
+where
+    F: FnOnce(&mut dyn Write) -> io::Result<()>,
+{
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".maskwise-").suffix(".part");
+    #[cfg(unix)]
+    {
+        // Temporary files are private by default; a result file obeys the user's umask.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    let temporary = builder.tempfile_in(folder)?;
+    let mut writer = BufWriter::new(temporary.as_file());
+    write(&mut writer)?;
+    writer.flush()?;
+    drop(writer);
+    temporary.as_file().sync_all()?;
+    temporary.persist(target).map_err(|error| error.error)?;
+    // The rename itself becomes durable with the folder; not every system lets a folder be opened.
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn writes_and_replaces() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        write_atomic(&path, |writer| writer.write_all(b"one")).unwrap();
+        write_atomic(&path, |writer| writer.write_all(b"two")).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"two");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_old_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.txt");
+        fs::write(&path, "old").unwrap();
+        let error = write_atomic(&path, |writer| {
+            writer.write_all(&[0; 100_000])?;
+            Err(io::Error::from(ErrorKind::StorageFull))
+        })
+        .unwrap_err();
+        assert!(matches!(error, WriteError::DiskFull { .. }), "{error}");
+        assert!(error.to_string().contains("a.txt") && error.to_string().contains("no space left"));
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        assert_eq!(names(folder.path()), ["a.txt"]);
+    }
+
+    #[test]
+    fn destinations_that_cannot_be_written() {
+        let folder = tempfile::tempdir().unwrap();
+        let missing = folder.path().join("none").join("a.txt");
+        let error = write_atomic(&missing, |_| Ok(())).unwrap_err();
+        assert!(matches!(error, WriteError::NoFolder { .. }), "{error}");
+        let error = write_atomic(folder.path(), |_| Ok(())).unwrap_err();
+        assert!(matches!(error, WriteError::NotAFile { .. }), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn follows_links_and_obeys_the_umask() {
+        use std::os::unix::fs::{PermissionsExt, symlink};
+        let folder = tempfile::tempdir().unwrap();
+        let (file, link) = (folder.path().join("file"), folder.path().join("link"));
+        fs::write(&file, "old").unwrap();
+        symlink(&file, &link).unwrap();
+        write_atomic(&link, |writer| writer.write_all(b"new")).unwrap();
+        assert!(link.is_symlink());
+        assert_eq!(fs::read(&file).unwrap(), b"new");
+        let plain = folder.path().join("plain");
+        File::create(&plain).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file), mode(&plain));
+    }
+}
