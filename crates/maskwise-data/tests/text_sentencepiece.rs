@@ -2,6 +2,8 @@
 //!
 //! The models and expected values in `data/text` were made by `data/text/make_models.py` with PyPI sentencepiece 0.1.99.
 
+#![allow(clippy::unwrap_used)] // Helpers outside #[test] functions are test code as well.
+
 use maskwise_data::text::sentencepiece::{ModelKind, PieceKind, SentencePiece, SentencePieceError};
 use proptest::prelude::*;
 use serde_json::Value;

@@ -2,6 +2,8 @@
 //!
 //! `data/text/slow.json` holds ids and texts by transformers 4.31's slow LlamaTokenizer (`data/text/make_slow.py`).
 
+#![allow(clippy::unwrap_used)] // Helpers outside #[test] functions are test code as well.
+
 use std::path::Path;
 
 use maskwise_data::text::prompt::{
