@@ -1,7 +1,7 @@
 //! Ids, prompts, padding and labels against tensors recorded from the official implementation. Everything that can
 //! differ between sets is taken from the set's own files.
 
-#![allow(clippy::unwrap_used)] // Helpers outside #[test] functions are test code as well.
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // Helpers outside #[test] functions are test code as well.
 
 use std::path::PathBuf;
 
