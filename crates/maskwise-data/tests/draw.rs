@@ -1,5 +1,7 @@
 //! Pictures: the official demos' blends, OpenCV's colours, and our overlay.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // The lints exempt test functions, not their helpers.
+
 use std::path::PathBuf;
 
 use maskwise_data::draw::{

@@ -1,6 +1,8 @@
 //! Images against recorded values: our own small goldens, and the reference tensors named by
 //! `MASKWISE_GOLDENS`, driven by their manifests.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // The lints exempt test functions, not their helpers.
+
 use std::path::{Path, PathBuf};
 
 use maskwise_data::image::clip::ClipPreprocessor;
@@ -176,8 +178,8 @@ fn unit_goldens_of_preprocessing_are_equal() {
         if let Some(edge) = kind.strip_prefix("clip") {
             let pixels = ClipPreprocessor::square(edge.parse().unwrap()).preprocess(&image).unwrap();
             compare_strided(&pixels.data, entry, &floats(&tensors, name));
-        } else if kind.starts_with("sam") {
-            let edge: usize = kind["sam".len()..].trim_end_matches("_u8").parse().unwrap();
+        } else if let Some(edge) = kind.strip_prefix("sam") {
+            let edge: usize = edge.trim_end_matches("_u8").parse().unwrap();
             let resized = SamPreprocessor::new(edge).resize(&image).unwrap();
             compare_strided(resized.as_raw(), entry, tensors.tensor(name).unwrap().data());
         } else {

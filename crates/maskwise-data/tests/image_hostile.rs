@@ -1,5 +1,7 @@
 //! Files that want to harm: every one is decoded or refused, quickly, without a panic.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // The lints exempt test functions, not their helpers.
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -119,7 +121,40 @@ fn gif_header(width: u16, height: u16) -> Vec<u8> {
     let mut bytes = b"GIF89a".to_vec();
     bytes.extend(width.to_le_bytes());
     bytes.extend(height.to_le_bytes());
-    bytes.extend([0, 0, 0, b';']);
+    bytes.extend([0, 0, 0]);
+    // One frame of one pixel.
+    bytes.extend([0x2c, 0, 0, 0, 0, 1, 0, 1, 0, 0, 2, 2, 0x44, 1, 0, b';']);
+    bytes
+}
+
+/// An uncompressed grey TIFF without its data.
+fn tiff_header(width: u32, height: u32) -> Vec<u8> {
+    let mut bytes = b"II*\0\x08\0\0\0".to_vec();
+    let tags = [
+        (256u16, width),
+        (257, height),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, height),
+        (279, 1),
+    ];
+    bytes.extend((tags.len() as u16).to_le_bytes());
+    for (tag, value) in tags {
+        bytes.extend(tag.to_le_bytes());
+        bytes.extend([4, 0, 1, 0, 0, 0]);
+        bytes.extend(value.to_le_bytes());
+    }
+    bytes.extend([0; 4]);
+    bytes
+}
+
+/// A lossless WebP of 16,383 x 16,383, the largest that the format knows, without its data.
+fn webp_header() -> Vec<u8> {
+    let mut bytes = b"RIFF\x20\0\0\0WEBPVP8L\x14\0\0\0\x2f\xfe\xbf\xff\x0f".to_vec();
+    bytes.extend([0; 15]);
     bytes
 }
 
@@ -142,11 +177,16 @@ fn a_huge_header_is_refused_from_the_header() {
         ("tga", tga_header(60_000, 60_000)),
         ("gif", gif_header(60_000, 60_000)),
         ("jpeg", jpeg_header(60_000, 60_000)),
+        ("tiff", tiff_header(60_000, 60_000)),
+        ("webp", webp_header()),
     ] {
         let start = Instant::now();
         let error = decode_bytes(&bytes, &DecodeOptions::default()).unwrap_err();
         assert!(
-            matches!(error, ImageError::TooManyPixels { width: 60_000, height: 60_000, .. }),
+            matches!(
+                error,
+                ImageError::TooManyPixels { width: 60_000 | 16_383, height: 60_000 | 16_383, .. }
+            ),
             "{format}: {error}"
         );
         assert!(start.elapsed() < Duration::from_secs(1), "{format} took {:?}", start.elapsed());

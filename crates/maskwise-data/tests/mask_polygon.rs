@@ -1,5 +1,7 @@
 //! Outlines of masks and mask files.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // The lints exempt test functions, not their helpers.
+
 use maskwise_data::image::{DecodeOptions, RgbImage, decode_path};
 use maskwise_data::mask::polygon::{rasterize, trace};
 use maskwise_data::mask::{Connectivity, Mask, Polygon, Rle, png};

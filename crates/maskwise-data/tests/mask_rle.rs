@@ -1,6 +1,8 @@
 //! COCO run-length codes: our own goldens from pycocotools, published COCO results, the panoptic sample and
 //! the recorded RefCOCO masks.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)] // The lints exempt test functions, not their helpers.
+
 use std::path::PathBuf;
 
 use maskwise_data::image::{DecodeOptions, decode_path};

@@ -37,10 +37,10 @@ pub(super) fn fill(coordinates: &[f64], height: usize, width: usize) -> Result<V
 }
 
 fn check(coordinates: &[f64]) -> Result<(), RleError> {
-    if coordinates.is_empty() || coordinates.len() % 2 != 0 {
+    if coordinates.is_empty() || !coordinates.len().is_multiple_of(2) {
         return Err(RleError::Polygon(format!("{} coordinates are no list of points", coordinates.len())));
     }
-    match coordinates.iter().find(|value| !(value.abs() <= MAX_COORDINATE)) {
+    match coordinates.iter().find(|value| value.is_nan() || value.abs() > MAX_COORDINATE) {
         Some(value) => Err(RleError::Polygon(format!("coordinate {value} is beyond ±{MAX_COORDINATE}"))),
         None => Ok(()),
     }
