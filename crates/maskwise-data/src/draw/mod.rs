@@ -1,6 +1,6 @@
 //! Pictures for people: masks over photographs, points, similarity heat maps.
 //!
-//! - [`overlay`]: our own picture of an answer, tint, outline and points.
+//! - [`overlay()`]: our own picture of an answer, tint, outline and points.
 //! - [`blend`]: the pictures that the official demos of READ and LISA draw, bit for bit.
 //! - [`heat_map`] and [`jet`]: similarity as OpenCV's JET colours.
 
