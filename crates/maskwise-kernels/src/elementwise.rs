@@ -84,7 +84,8 @@ mod tests {
     // Values from Python's math.erf.
     #[test]
     fn erf_matches_python() {
-        let cases = [(0.0, 0.0), (0.1, 0.112_462_92), (0.5, 0.520_499_9), (1.0, 0.842_700_8), (2.5, 0.999_593_05)];
+        let cases =
+            [(0.0, 0.0), (0.1, 0.112_462_92), (0.5, 0.520_499_9), (1.0, 0.842_700_8), (2.5, 0.999_593_05)];
         for (x, expected) in cases {
             assert!((erf(x) - expected).abs() < 5e-7, "erf({x})");
             assert!((erf(-x) + expected).abs() < 5e-7, "erf(-{x})");
@@ -97,11 +98,15 @@ mod tests {
         let input = [-3.0, -1.0, 0.0, 0.5, 2.0];
         let mut output = [0.0; 5];
         gelu_erf(&input, &mut output);
-        for (found, expected) in output.iter().zip([-0.004_049_7, -0.158_655_25, 0.0, 0.345_731_23, 1.954_499_7]) {
+        for (found, expected) in
+            output.iter().zip([-0.004_049_7, -0.158_655_25, 0.0, 0.345_731_23, 1.954_499_7])
+        {
             assert!((found - expected).abs() < 2e-6, "{found} {expected}");
         }
         quick_gelu(&input, &mut output);
-        for (found, expected) in output.iter().zip([-0.018_071_31, -0.154_204_23, 0.0, 0.350_388_44, 1.935_658_6]) {
+        for (found, expected) in
+            output.iter().zip([-0.018_071_31, -0.154_204_23, 0.0, 0.350_388_44, 1.935_658_6])
+        {
             assert!((found - expected).abs() < 2e-6, "{found} {expected}");
         }
     }

@@ -98,7 +98,8 @@ mod tests {
     use proptest::prelude::*;
 
     fn reference(input: &[f32], columns: usize, row: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f32> {
-        let rows = input.chunks(columns).map(|row| row.iter().map(|&value| f64::from(value)).collect::<Vec<_>>());
+        let rows =
+            input.chunks(columns).map(|row| row.iter().map(|&value| f64::from(value)).collect::<Vec<_>>());
         rows.flat_map(|values| row(&values)).map(|value| value as f32).collect()
     }
 

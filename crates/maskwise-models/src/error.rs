@@ -1,5 +1,6 @@
 //! What can go wrong when a model is built or run.
 
+use maskwise_data::image::PreprocessError;
 use maskwise_data::text::TextError;
 use maskwise_nn::weights::WeightsError;
 use std::path::PathBuf;
@@ -17,6 +18,9 @@ pub enum ModelError {
     /// The tokenizer or the prompt is at fault.
     #[error(transparent)]
     Text(#[from] TextError),
+    /// The image could not be preprocessed.
+    #[error(transparent)]
+    Image(#[from] PreprocessError),
     /// The folder is not a model folder.
     #[error("{} is not a model folder: {reason}", path.display())]
     NotAModel {
@@ -34,7 +38,10 @@ pub enum ModelError {
         reason: String,
     },
     /// The vision tower that the configuration names was not found.
-    #[error("the vision tower `{name}` was not found; looked in {}. Download it (`maskwise pull {name}`) or pass --vision-tower DIR", list(looked_in))]
+    #[error(
+        "the vision tower `{name}` was not found; looked in {}. Download it (`maskwise pull {name}`) or pass --vision-tower DIR",
+        list(looked_in)
+    )]
     VisionTowerNotFound {
         /// The name in `config.json`.
         name: String,
@@ -42,7 +49,9 @@ pub enum ModelError {
         looked_in: Vec<PathBuf>,
     },
     /// The weights look as if they were never trained or never loaded.
-    #[error("the checkpoint looks untrained: {findings}. Check that the download is complete and that this is the merged model, or pass --allow-untrained")]
+    #[error(
+        "the checkpoint looks untrained: {findings}. Check that the download is complete and that this is the merged model, or pass --allow-untrained"
+    )]
     Untrained {
         /// Which tensors, and what about them.
         findings: String,

@@ -34,6 +34,9 @@ pub(crate) fn assert_gradient(name: &str, shape: &[usize], function: impl Fn(&Te
         // Richardson: the error of the central difference falls with the fourth power of the step.
         let central = |step: f32| (moved(step) - moved(-step)) / (2.0 * step);
         let numeric = (4.0 * central(step) - central(2.0 * step)) / 3.0;
-        assert!((analytic - numeric).abs() < 2e-3 * (1.0 + numeric.abs()), "{name}[{index}]: {analytic} {numeric}");
+        assert!(
+            (analytic - numeric).abs() < 2e-3 * (1.0 + numeric.abs()),
+            "{name}[{index}]: {analytic} {numeric}"
+        );
     }
 }

@@ -72,10 +72,16 @@ impl ClipVisionConfig {
             return Err(format!("hidden_size {width} is not a multiple of num_attention_heads {heads}"));
         }
         if self.grid() == 0 {
-            return Err(format!("image_size {} is smaller than patch_size {}", self.image_size, self.patch_size));
+            return Err(format!(
+                "image_size {} is smaller than patch_size {}",
+                self.image_size, self.patch_size
+            ));
         }
         if !["quick_gelu", "gelu"].contains(&self.hidden_act.as_str()) {
-            return Err(format!("hidden_act `{}` is not known; known are quick_gelu and gelu", self.hidden_act));
+            return Err(format!(
+                "hidden_act `{}` is not known; known are quick_gelu and gelu",
+                self.hidden_act
+            ));
         }
         Ok(())
     }

@@ -34,7 +34,8 @@ impl ClipVisionModel {
             .map(|index| EncoderLayer::load(config, &vision.pp("encoder.layers").pp(index)))
             .collect::<std::result::Result<_, _>>()?;
         let later = |name: &str| {
-            let index = name.strip_prefix("vision_model.encoder.layers.").and_then(|rest| rest.split('.').next());
+            let index =
+                name.strip_prefix("vision_model.encoder.layers.").and_then(|rest| rest.split('.').next());
             index.and_then(|index| index.parse::<usize>().ok()).is_some_and(|index| index >= depth)
         };
         const UNUSED: [&str; 6] = [
@@ -69,7 +70,11 @@ impl ClipVisionModel {
     ///
     /// # Errors
     /// As [`ClipVisionModel::forward`].
-    pub fn forward_observed(&self, pixels: &Tensor, observe: &mut dyn FnMut(usize, &Tensor)) -> Result<Tensor> {
+    pub fn forward_observed(
+        &self,
+        pixels: &Tensor,
+        observe: &mut dyn FnMut(usize, &Tensor),
+    ) -> Result<Tensor> {
         let batch = pixels.dim(0)?;
         let width = self.config.hidden_size;
         let patches = self.patch_embedding.forward_patches(pixels)?.reshape((batch, (), width))?;

@@ -79,14 +79,20 @@ impl LlamaConfig {
         }
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         if !width.is_multiple_of(heads) || !self.head_dim().is_multiple_of(2) {
-            return Err(format!("hidden_size {width} does not split into {heads} heads (num_attention_heads) of even width"));
+            return Err(format!(
+                "hidden_size {width} does not split into {heads} heads (num_attention_heads) of even width"
+            ));
         }
         if !heads.is_multiple_of(self.key_value_heads()) {
             let groups = self.key_value_heads();
-            return Err(format!("num_attention_heads {heads} is not a multiple of num_key_value_heads {groups}"));
+            return Err(format!(
+                "num_attention_heads {heads} is not a multiple of num_key_value_heads {groups}"
+            ));
         }
         if self.rope_scaling.as_ref().is_some_and(|scaling| !scaling.is_null()) {
-            return Err("rope_scaling is set; scaled rotary positions are not part of these models".to_owned());
+            return Err(
+                "rope_scaling is set; scaled rotary positions are not part of these models".to_owned()
+            );
         }
         if self.hidden_act != "silu" {
             return Err(format!("hidden_act `{}` is not known; LLaMA uses silu", self.hidden_act));

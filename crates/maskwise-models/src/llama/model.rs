@@ -32,8 +32,18 @@ impl LlamaModel {
             embed_tokens: Embedding::load(config.vocab_size, config.hidden_size, &model.pp("embed_tokens"))?,
             layers,
             norm: RmsNorm::load(config.hidden_size, config.rms_norm_eps, &model.pp("norm"))?,
-            lm_head: Linear::load_without_bias(config.hidden_size, config.vocab_size, &weights.pp("lm_head"))?,
-            rotary: RotaryTables::new(positions, head_dim, config.rope_theta, weights.dtype(), weights.device())?,
+            lm_head: Linear::load_without_bias(
+                config.hidden_size,
+                config.vocab_size,
+                &weights.pp("lm_head"),
+            )?,
+            rotary: RotaryTables::new(
+                positions,
+                head_dim,
+                config.rope_theta,
+                weights.dtype(),
+                weights.device(),
+            )?,
             config: config.clone(),
         })
     }
@@ -109,17 +119,28 @@ impl LlamaModel {
     }
 
     /// The additive mask `[batch or 1, 1, tokens, start + tokens]`; none for a single new token, which sees everything.
-    fn mask(&self, embeddings: &Tensor, start: usize, attention_mask: Option<&Tensor>) -> Result<Option<Tensor>> {
+    fn mask(
+        &self,
+        embeddings: &Tensor,
+        start: usize,
+        attention_mask: Option<&Tensor>,
+    ) -> Result<Option<Tensor>> {
         let (_, tokens, _) = embeddings.dims3()?;
         if tokens == 1 && attention_mask.is_none() {
             return Ok(None);
         }
         let (dtype, device) = (embeddings.dtype(), embeddings.device());
-        let causal = ops::causal_mask(tokens, start + tokens, dtype, device)?.reshape((1, 1, tokens, start + tokens))?;
+        let causal = ops::causal_mask(tokens, start + tokens, dtype, device)?.reshape((
+            1,
+            1,
+            tokens,
+            start + tokens,
+        ))?;
         let Some(attention_mask) = attention_mask else { return Ok(Some(causal)) };
         // The lowest of the two masks rather than their sum, which would overflow to -inf and give NaN rows.
         let hidden_keys = attention_mask.to_dtype(DType::F32)?.affine(-1.0, 1.0)?;
-        let lowest = if dtype == DType::F32 { f64::from(f32::MIN) } else { f64::from(f32::from_bits(0xff7f_0000)) };
+        let lowest =
+            if dtype == DType::F32 { f64::from(f32::MIN) } else { f64::from(f32::from_bits(0xff7f_0000)) };
         let padding = (hidden_keys * lowest)?.to_dtype(dtype)?.unsqueeze(1)?.unsqueeze(1)?;
         Ok(Some(causal.broadcast_minimum(&padding)?))
     }
@@ -157,7 +178,8 @@ impl DecoderLayer {
         mask: Option<&Tensor>,
         cache: Option<(&mut KeyValueCache, usize)>,
     ) -> Result<Tensor> {
-        let attended = self.self_attn.forward(&self.input_layernorm.forward(x)?, rotary, start, mask, cache)?;
+        let attended =
+            self.self_attn.forward(&self.input_layernorm.forward(x)?, rotary, start, mask, cache)?;
         let x = (x + attended)?;
         let normalized = self.post_attention_layernorm.forward(&x)?;
         let gate = ops::silu(&self.gate_proj.forward(&normalized)?)?;
@@ -202,7 +224,9 @@ impl Attention {
         cache: Option<(&mut KeyValueCache, usize)>,
     ) -> Result<Tensor> {
         let (batch, tokens, _) = x.dims3()?;
-        let split = |x: Tensor, heads| x.reshape((batch, tokens, heads, self.head_dim))?.transpose(1, 2)?.contiguous();
+        let split = |x: Tensor, heads| {
+            x.reshape((batch, tokens, heads, self.head_dim))?.transpose(1, 2)?.contiguous()
+        };
         let query = ops::apply_rotary(&split(self.q_proj.forward(x)?, self.heads)?, rotary, start)?;
         let key = ops::apply_rotary(&split(self.k_proj.forward(x)?, self.key_value_heads)?, rotary, start)?;
         let value = split(self.v_proj.forward(x)?, self.key_value_heads)?;

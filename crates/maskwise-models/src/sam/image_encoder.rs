@@ -125,7 +125,8 @@ fn partition_windows(x: &Tensor, window: usize) -> TensorResult {
 
 /// Undoes [`partition_windows`], back to `shape` `[batch, height, width, dim]`.
 fn join_windows(windows: &Tensor, window: usize, shape: &[usize]) -> TensorResult {
-    let [batch, height, width, dim] = shape.try_into().map_err(|_| candle_core::Error::Msg("not 4-D".into()))?;
+    let [batch, height, width, dim] =
+        shape.try_into().map_err(|_| candle_core::Error::Msg("not 4-D".into()))?;
     let (rows, columns) = (height.div_ceil(window), width.div_ceil(window));
     let x = windows.reshape(&[batch, rows, columns, window, window, dim])?.permute([0, 1, 3, 2, 4, 5])?;
     let x = x.reshape((batch, rows * window, columns * window, dim))?;
@@ -159,8 +160,10 @@ impl Attention {
         let (batch, height, width, dim) = x.dims4()?;
         let (cells, head_dim) = (height * width, self.head_dim);
         let heads = dim / head_dim;
-        let qkv = self.qkv.forward(x)?.reshape((batch, cells, 3, heads, head_dim))?.permute((2, 0, 3, 1, 4))?;
-        let [query, key, value] = [0, 1, 2].map(|part| qkv.narrow(0, part, 1).and_then(|part| part.squeeze(0)));
+        let qkv =
+            self.qkv.forward(x)?.reshape((batch, cells, 3, heads, head_dim))?.permute((2, 0, 3, 1, 4))?;
+        let [query, key, value] =
+            [0, 1, 2].map(|part| qkv.narrow(0, part, 1).and_then(|part| part.squeeze(0)));
         let (query, key, value) = (query?.contiguous()?, key?, value?);
 
         // The relative terms use the unscaled query.

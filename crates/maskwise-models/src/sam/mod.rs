@@ -54,7 +54,12 @@ impl Sam {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn decode(&self, embedding: &Tensor, prompts: &PromptEmbeddings, multimask: bool) -> Result<MaskPrediction> {
+    pub fn decode(
+        &self,
+        embedding: &Tensor,
+        prompts: &PromptEmbeddings,
+        multimask: bool,
+    ) -> Result<MaskPrediction> {
         let position = self.prompt_encoder.dense_positions()?;
         self.mask_decoder.forward(embedding, &position, &prompts.sparse, &prompts.dense, multimask)
     }

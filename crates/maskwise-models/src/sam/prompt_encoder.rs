@@ -141,7 +141,8 @@ impl PromptEncoder {
 
         let labels: Vec<i32> = labels.concat();
         let is_point: Vec<f32> = labels.iter().map(|&label| if label < 0 { 0.0 } else { 1.0 }).collect();
-        let is_point = Tensor::from_vec(is_point, (batch, count, 1), self.device())?.to_dtype(positions.dtype())?;
+        let is_point =
+            Tensor::from_vec(is_point, (batch, count, 1), self.device())?.to_dtype(positions.dtype())?;
         let [negative, positive, ..] = &self.point_embeddings;
         let table = Tensor::cat(&[&self.not_a_point_embed, negative, positive], 0)?;
         let rows: Vec<u32> = labels.iter().map(|&label| (label.clamp(-1, 1) + 1) as u32).collect();

@@ -23,7 +23,8 @@ impl TwoWayTransformer {
     /// When a tensor that decides the sizes is missing, or reading fails.
     pub fn load(dim: usize, heads: usize, weights: &Weights) -> Result<Self> {
         let layers = weights.pp("layers");
-        let layers = (0..layers.count_children()).map(|index| TwoWayBlock::load(index, dim, heads, &layers.pp(index)));
+        let layers =
+            (0..layers.count_children()).map(|index| TwoWayBlock::load(index, dim, heads, &layers.pp(index)));
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
             final_attn_token_to_image: Attention::load(heads, &weights.pp("final_attn_token_to_image"))?,
@@ -36,7 +37,12 @@ impl TwoWayTransformer {
     ///
     /// # Errors
     /// When shapes do not fit.
-    pub fn forward(&self, image: &Tensor, image_positions: &Tensor, tokens: &Tensor) -> candle_core::Result<(Tensor, Tensor)> {
+    pub fn forward(
+        &self,
+        image: &Tensor,
+        image_positions: &Tensor,
+        tokens: &Tensor,
+    ) -> candle_core::Result<(Tensor, Tensor)> {
         let (mut queries, mut keys) = (tokens.clone(), image.clone());
         for layer in &self.layers {
             (queries, keys) = layer.forward(&queries, &keys, tokens, image_positions)?;
@@ -120,7 +126,13 @@ struct Attention {
 impl Attention {
     fn load(heads: usize, weights: &Weights) -> Result<Self> {
         let load = |name: &str| Linear::load_any(&weights.pp(name));
-        Ok(Self { q_proj: load("q_proj")?, k_proj: load("k_proj")?, v_proj: load("v_proj")?, out_proj: load("out_proj")?, heads })
+        Ok(Self {
+            q_proj: load("q_proj")?,
+            k_proj: load("k_proj")?,
+            v_proj: load("v_proj")?,
+            out_proj: load("out_proj")?,
+            heads,
+        })
     }
 
     fn forward(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> TensorResult {

@@ -63,7 +63,10 @@ impl ConvTranspose2x2 {
     /// When the weight is missing or not four-dimensional; another kernel than 2 is reported by [`Weights::finish`].
     pub fn load(weights: &Weights) -> Loaded<Self> {
         let [input, output, _, _] = weights.dims("weight")?;
-        Ok(Self { weight: weights.get(&[input, output, 2, 2], "weight")?, bias: weights.get(&[output], "bias")? })
+        Ok(Self {
+            weight: weights.get(&[input, output, 2, 2], "weight")?,
+            bias: weights.get(&[output], "bias")?,
+        })
     }
 
     /// `x` `[batch, in, height, width]` to `[batch, out, 2·height, 2·width]`.

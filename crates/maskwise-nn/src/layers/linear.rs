@@ -93,9 +93,12 @@ impl CustomOp2 for Bf16Rows {
     ) -> Result<(CpuStorage, Shape)> {
         let ((m, k), (n, _)) = (x_layout.shape().dims2()?, weight_layout.shape().dims2()?);
         let contiguous = |layout: &Layout| {
-            layout.contiguous_offsets().ok_or_else(|| candle_core::Error::RequiresContiguous { op: self.name() }.bt())
+            layout
+                .contiguous_offsets()
+                .ok_or_else(|| candle_core::Error::RequiresContiguous { op: self.name() }.bt())
         };
-        let ((x_start, x_end), (weight_start, weight_end)) = (contiguous(x_layout)?, contiguous(weight_layout)?);
+        let ((x_start, x_end), (weight_start, weight_end)) =
+            (contiguous(x_layout)?, contiguous(weight_layout)?);
         let input = &x.as_slice::<half::bf16>()?[x_start..x_end];
         let weight = &weight.as_slice::<half::bf16>()?[weight_start..weight_end];
         let mut output = vec![half::bf16::ZERO; m * n];
@@ -103,7 +106,13 @@ impl CustomOp2 for Bf16Rows {
         Ok((CpuStorage::BF16(output), Shape::from((m, n))))
     }
 
-    fn bwd(&self, x: &Tensor, weight: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         Ok((Some(gradient.matmul(weight)?), Some(gradient.t()?.matmul(x)?)))
     }
 }

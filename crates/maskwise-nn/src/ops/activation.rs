@@ -58,7 +58,8 @@ impl CustomOp1 for Activation {
             // Φ(x) + x·φ(x)
             Self::GeluErf => {
                 let distribution = ((x * std::f64::consts::FRAC_1_SQRT_2)?.erf()? * 0.5)?.affine(1.0, 0.5)?;
-                let density = ((x.sqr()? * -0.5)?.exp()? * (0.5 * std::f64::consts::FRAC_2_SQRT_PI / 2f64.sqrt()))?;
+                let density =
+                    ((x.sqr()? * -0.5)?.exp()? * (0.5 * std::f64::consts::FRAC_2_SQRT_PI / 2f64.sqrt()))?;
                 (distribution + (x * density)?)?
             }
             // σ + 1.702·x·σ·(1 − σ)

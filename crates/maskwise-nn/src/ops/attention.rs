@@ -45,7 +45,12 @@ pub fn repeat_key_value(x: &Tensor, times: usize) -> Result<Tensor> {
         return Ok(x.clone());
     }
     let (batch, heads, tokens, dim) = x.dims4()?;
-    x.unsqueeze(2)?.broadcast_as((batch, heads, times, tokens, dim))?.reshape((batch, heads * times, tokens, dim))
+    x.unsqueeze(2)?.broadcast_as((batch, heads, times, tokens, dim))?.reshape((
+        batch,
+        heads * times,
+        tokens,
+        dim,
+    ))
 }
 
 #[cfg(test)]
@@ -72,7 +77,8 @@ mod tests {
         let cut = |tensor: &Tensor| tensor.narrow(2, 0, 3).unwrap();
         let whole = attend(&q, &k, &v).unwrap();
         let part = attend(&cut(&q), &cut(&k), &cut(&v)).unwrap();
-        let difference = (cut(&whole) - part).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+        let difference =
+            (cut(&whole) - part).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert!(difference < 1e-6);
     }
 

@@ -10,7 +10,8 @@ pub fn patch_embedding(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Re
     let (rows, columns) = (height / kernel, width / kernel);
     let x = x.narrow(2, 0, rows * kernel)?.narrow(3, 0, columns * kernel)?;
     // [batch, in, row, y, column, x] -> [batch, row, column, in, y, x]
-    let patches = x.reshape(&[batch, channels, rows, kernel, columns, kernel])?.permute([0, 2, 4, 1, 3, 5])?;
+    let patches =
+        x.reshape(&[batch, channels, rows, kernel, columns, kernel])?.permute([0, 2, 4, 1, 3, 5])?;
     let patches = patches.reshape((batch * rows * columns, channels * kernel * kernel))?;
     let product = patches.matmul(&weight.reshape((out, channels * kernel * kernel))?.t()?)?;
     let product = match bias {

@@ -54,7 +54,8 @@ mod tests {
         let x = crate::testing::varied(&[1, 1, 3, 4], 1);
         let whole = apply_rotary(&x, &tables, 0).unwrap().narrow(2, 2, 1).unwrap();
         let last = apply_rotary(&x.narrow(2, 2, 1).unwrap(), &tables, 2).unwrap();
-        let difference = (whole - last).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
+        let difference =
+            (whole - last).unwrap().abs().unwrap().sum_all().unwrap().to_scalar::<f32>().unwrap();
         assert_eq!(difference, 0.0);
     }
 }

@@ -58,7 +58,8 @@ fn within_windows(
     let x = WindowAxis::new(cells.iter().map(|cell| cell.pixel.0), radius, size.1);
     let y = WindowAxis::new(cells.iter().map(|cell| cell.pixel.1), radius, size.0);
     let rows = geometry.rows.weights(y.pixels.iter().copied(), device)?.reshape((points, window, side))?;
-    let columns = geometry.columns.weights(x.pixels.iter().copied(), device)?.reshape((points, window, side))?;
+    let columns =
+        geometry.columns.weights(x.pixels.iter().copied(), device)?.reshape((points, window, side))?;
     let values = rows.broadcast_matmul(grid)?.matmul(&columns.t()?.contiguous()?)?;
     let closeness = window_closeness(&x, &y, points, window, distance, device)?;
     let weights = (values.exp()? * closeness)?;
@@ -88,7 +89,8 @@ struct WindowAxis {
 
 impl WindowAxis {
     fn new(centres: impl Iterator<Item = usize>, radius: usize, length: usize) -> Self {
-        let mut axis = Self { pixels: Vec::new(), offsets: Vec::new(), inside: Vec::new(), centres: Vec::new() };
+        let mut axis =
+            Self { pixels: Vec::new(), offsets: Vec::new(), inside: Vec::new(), centres: Vec::new() };
         for centre in centres {
             axis.centres.push(centre as f32);
             for offset in -(radius as i64)..=radius as i64 {
@@ -148,7 +150,8 @@ fn over_the_image(
     let seen = |pixel: usize| {
         geometry.rows.coverage(pixel / width) > 0.999 && geometry.columns.coverage(pixel % width) > 0.999
     };
-    let hidden: Vec<f32> = (0..height * width).map(|pixel| if seen(pixel) { 0.0 } else { f32::NEG_INFINITY }).collect();
+    let hidden: Vec<f32> =
+        (0..height * width).map(|pixel| if seen(pixel) { 0.0 } else { f32::NEG_INFINITY }).collect();
     let mut points = Vec::with_capacity(cells.len());
     for cell in cells {
         let offset = |pixel: usize| {
@@ -159,7 +162,8 @@ fn over_the_image(
             log_closeness(x, y, distance) + hidden[pixel]
         });
         let closeness = Tensor::from_vec(closeness.collect(), (1, height * width), device)?;
-        let weights = maskwise_nn::ops::softmax(&(map.reshape((1, height * width))? + closeness)?)?.reshape(size)?;
+        let weights =
+            maskwise_nn::ops::softmax(&(map.reshape((1, height * width))? + closeness)?)?.reshape(size)?;
         let columns: Vec<f32> = (0..width).map(|x| x as f32 - cell.pixel.0 as f32).collect();
         let rows: Vec<f32> = (0..height).map(|y| y as f32 - cell.pixel.1 as f32).collect();
         let x = (weights.sum(0)? * Tensor::from_vec(columns, width, device)?)?.sum_all()?;
@@ -178,13 +182,20 @@ mod tests {
         (0..side * side)
             .map(|cell| {
                 let (row, column) = ((cell / side) as f32, (cell % side) as f32);
-                20.0 * (-((row - 3.3).powi(2) + (column - 7.6).powi(2)) / 9.0).exp() + (0.9 * row).sin() * (0.5 * column).cos()
+                20.0 * (-((row - 3.3).powi(2) + (column - 7.6).powi(2)) / 9.0).exp()
+                    + (0.9 * row).sin() * (0.5 * column).cos()
             })
             .collect()
     }
 
     /// The sum over all pixels in f64: the definition, with nothing left out.
-    fn full_sum(similarity: &Tensor, side: usize, size: (usize, usize), cell: &SelectedCell, distance: DistanceWeight) -> (f64, f64) {
+    fn full_sum(
+        similarity: &Tensor,
+        side: usize,
+        size: (usize, usize),
+        cell: &SelectedCell,
+        distance: DistanceWeight,
+    ) -> (f64, f64) {
         let geometry = MapGeometry::new(side, 336, size);
         let grid = normalize(similarity).unwrap().reshape((side, side)).unwrap();
         let full = geometry.restore(&grid).unwrap().to_vec2::<f32>().unwrap();
@@ -212,7 +223,8 @@ mod tests {
                 let selection = SelectionMap::new(&map(side), side, size, 1).unwrap();
                 let cells = selection.select(&Thresholds::Fixed { t_pos: 0.8, t_neg: 0.2 }, Some(20));
                 let config = SimilarityPointsConfig { distance, ..SimilarityPointsConfig::read_7b() };
-                let found = coordinates(&similarity, side, size, &cells, &config).unwrap().to_vec2::<f32>().unwrap();
+                let found =
+                    coordinates(&similarity, side, size, &cells, &config).unwrap().to_vec2::<f32>().unwrap();
                 for (cell, found) in cells.iter().zip(found) {
                     let (x, y) = full_sum(&similarity, side, size, cell, distance);
                     let error = (f64::from(found[0]) - x).abs().max((f64::from(found[1]) - y).abs());
@@ -226,7 +238,9 @@ mod tests {
     fn a_smaller_window_would_not_do() {
         let (side, size) = (12, (131, 97));
         let similarity = Tensor::from_vec(map(side), side * side, &Device::Cpu).unwrap();
-        let cells = SelectionMap::new(&map(side), side, size, 1).unwrap().select(&Thresholds::Fixed { t_pos: 0.8, t_neg: 0.2 }, Some(20));
+        let cells = SelectionMap::new(&map(side), side, size, 1)
+            .unwrap()
+            .select(&Thresholds::Fixed { t_pos: 0.8, t_neg: 0.2 }, Some(20));
         let geometry = MapGeometry::new(side, 336, size);
         let grid = normalize(&similarity).unwrap().reshape((side, side)).unwrap();
         let near = within_windows(&grid, &geometry, size, &cells, DistanceWeight::Linear, 3).unwrap();
@@ -243,15 +257,19 @@ mod tests {
         let (side, size) = (6, (20, 30));
         let values: Vec<f32> = map(12)[..36].to_vec();
         let similarity = Tensor::from_vec(values.clone(), 36, &Device::Cpu).unwrap();
-        let config = SimilarityPointsConfig { values: SimilarityValues::Raw, ..SimilarityPointsConfig::algorithm_1() };
+        let config =
+            SimilarityPointsConfig { values: SimilarityValues::Raw, ..SimilarityPointsConfig::algorithm_1() };
         let cells = SelectionMap::new(&values, side, size, 1).unwrap().select(&config.thresholds, Some(4));
         let found = coordinates(&similarity, side, size, &cells, &config).unwrap().to_vec2::<f32>().unwrap();
         let geometry = MapGeometry::new(side, 336, size);
-        let full = geometry.restore(&similarity.reshape((side, side)).unwrap()).unwrap().to_vec2::<f32>().unwrap();
+        let full =
+            geometry.restore(&similarity.reshape((side, side)).unwrap()).unwrap().to_vec2::<f32>().unwrap();
         for (cell, found) in cells.iter().zip(found) {
             let (mut total, mut x_sum) = (0.0, 0.0);
             for (y, row) in full.iter().enumerate() {
-                for (x, &value) in row.iter().enumerate().filter(|(x, _)| geometry.columns.coverage(*x) > 0.999) {
+                for (x, &value) in
+                    row.iter().enumerate().filter(|(x, _)| geometry.columns.coverage(*x) > 0.999)
+                {
                     let (dx, dy) = (x as f64 - cell.pixel.0 as f64, y as f64 - cell.pixel.1 as f64);
                     let weight = (f64::from(value) - (dx * dx + dy * dy).sqrt()).exp();
                     total += weight;

@@ -25,7 +25,8 @@ impl MapGeometry {
     /// For a grid of `side`² tokens and an image of `size` (height, width), by way of a square map of `map_size`².
     pub fn new(side: usize, map_size: usize, size: (usize, usize)) -> Self {
         let shortest = size.0.min(size.1);
-        let axis = |length| AxisRestoration { side, map_size, padding: padding(map_size, length, shortest), length };
+        let axis =
+            |length| AxisRestoration { side, map_size, padding: padding(map_size, length, shortest), length };
         Self { rows: axis(size.0), columns: axis(size.1) }
     }
 

@@ -95,7 +95,10 @@ fn square_side(tokens: usize) -> Result<usize> {
 
 fn check_values(values: &[f32]) -> Result<()> {
     if let Some(cell) = values.iter().position(|value| !value.is_finite()) {
-        return Err(ModelError::Similarity(format!("cell {cell} is {}; the hidden states are not finite", values[cell])));
+        return Err(ModelError::Similarity(format!(
+            "cell {cell} is {}; the hidden states are not finite",
+            values[cell]
+        )));
     }
     if values.iter().all(|value| value == &values[0]) {
         return Err(ModelError::Similarity(format!("every cell has the same value {}", values[0])));

@@ -46,7 +46,9 @@ impl SelectionMap {
     pub fn new(values: &[f32], side: usize, size: (usize, usize), down_sample: usize) -> Result<Self> {
         let reduced_side = side / down_sample;
         if reduced_side == 0 {
-            return Err(ModelError::Similarity(format!("down_sample {down_sample} leaves nothing of a {side}x{side} grid")));
+            return Err(ModelError::Similarity(format!(
+                "down_sample {down_sample} leaves nothing of a {side}x{side} grid"
+            )));
         }
         let grid = Tensor::from_slice(values, (side, side), &Device::Cpu)?;
         let reduced = ops::bilinear_resize(&grid, reduced_side, reduced_side)?.to_dtype(DType::F32)?;
@@ -54,7 +56,9 @@ impl SelectionMap {
         let low = reduced.iter().copied().fold(f32::INFINITY, f32::min);
         let high = reduced.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if low == high {
-            return Err(ModelError::Similarity(format!("every cell has the same value {low} after down-sampling")));
+            return Err(ModelError::Similarity(format!(
+                "every cell has the same value {low} after down-sampling"
+            )));
         }
         reduced.iter_mut().for_each(|value| *value = (*value - low) / (high - low));
         let shortest = size.0.min(size.1);
@@ -90,7 +94,8 @@ impl SelectionMap {
                 neutral.push(cell(-1));
             }
         }
-        let by_value = |a: &SelectedCell, b: &SelectedCell| a.value.partial_cmp(&b.value).unwrap_or(Ordering::Equal);
+        let by_value =
+            |a: &SelectedCell, b: &SelectedCell| a.value.partial_cmp(&b.value).unwrap_or(Ordering::Equal);
         positive.sort_by(|a, b| by_value(b, a));
         negative.sort_by(by_value);
         let ordered = positive.into_iter().chain(negative).chain(neutral);
@@ -101,10 +106,15 @@ impl SelectionMap {
         match *thresholds {
             Thresholds::Fixed { t_pos, t_neg } => (t_pos, t_neg),
             Thresholds::MeanDeviation { epsilon } => {
-                let inside: Vec<f64> =
-                    self.values.iter().filter(|value| **value != OUTSIDE).map(|&value| f64::from(value)).collect();
+                let inside: Vec<f64> = self
+                    .values
+                    .iter()
+                    .filter(|value| **value != OUTSIDE)
+                    .map(|&value| f64::from(value))
+                    .collect();
                 let mean = inside.iter().sum::<f64>() / inside.len() as f64;
-                let variance = inside.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / inside.len() as f64;
+                let variance =
+                    inside.iter().map(|value| (value - mean).powi(2)).sum::<f64>() / inside.len() as f64;
                 let reach = f64::from(epsilon) * variance.sqrt();
                 ((mean + reach) as f32, (mean - reach) as f32)
             }

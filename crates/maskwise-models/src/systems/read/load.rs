@@ -1,0 +1,281 @@
+use super::model::PartWeights;
+use super::{Family, ImageInputs, LlavaConfig, ReadModel, SystemConfig};
+use crate::clip::ClipVisionConfig;
+use crate::error::{ModelError, Result};
+use candle_core::{DType, Device};
+use maskwise_data::image::clip::ClipPreprocessor;
+use maskwise_data::image::sam::SamPreprocessor;
+use maskwise_data::text::{SpecialIds, Tokenizer};
+use maskwise_nn::weights::{self, Filtered, Merged, Renamed, TensorSource, Weights, looks_untrained};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Where a LLaVA checkpoint keeps a vision tower, if it keeps one.
+const TOWER_INSIDE: &str = "model.vision_tower.";
+const SAM_PREFIX: &str = "model.visual_model";
+
+/// A model folder whose small files were read and checked; weights are only opened by [`ModelFiles::load`].
+#[derive(Debug, Clone)]
+pub struct ModelFiles {
+    /// The folder.
+    pub folder: PathBuf,
+    /// Its `config.json`.
+    pub config: LlavaConfig,
+    /// Its `maskwise.json`, or what the published checkpoints of its family were run with.
+    pub system: SystemConfig,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Special ids by vocabulary lookup.
+    pub special: SpecialIds,
+    /// The folder of the vision tower.
+    pub vision_tower: PathBuf,
+    /// The tower's `config.json`.
+    pub vision_config: ClipVisionConfig,
+    /// The preprocessors.
+    pub inputs: ImageInputs,
+    /// A SAM `.pth` to take where the checkpoint has none.
+    sam: Option<PathBuf>,
+}
+
+/// What may lie outside of the model folder.
+#[derive(Debug, Clone, Default)]
+pub struct ModelPlaces {
+    /// The folder of the vision tower; found by the name in `config.json` if absent.
+    pub vision_tower: Option<PathBuf>,
+    /// Further folders that may be the vision tower, tried after those beside the model: the hub cache.
+    pub vision_tower_candidates: Vec<PathBuf>,
+    /// A SAM checkpoint in the published layout, for a model folder without one.
+    pub sam: Option<PathBuf>,
+}
+
+/// The dtype that each part computes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartTypes {
+    /// The language model, its projector and `text_hidden_fcs`.
+    pub language: DType,
+    /// The vision tower.
+    pub vision: DType,
+    /// SAM.
+    pub sam: DType,
+}
+
+impl PartTypes {
+    /// One dtype for all, as the reference runs: `--mode exact`.
+    pub fn uniform(dtype: DType) -> Self {
+        Self { language: dtype, vision: dtype, sam: dtype }
+    }
+}
+
+/// How weights are brought to a device.
+pub struct LoadOptions {
+    /// The dtypes.
+    pub types: PartTypes,
+    /// The device.
+    pub device: Device,
+    /// Load weights that look untrained all the same.
+    pub allow_untrained: bool,
+    /// Called with (bytes read, bytes in all) as tensors arrive.
+    pub on_progress: Option<ProgressObserver>,
+}
+
+/// Called with (bytes read, bytes in all).
+pub type ProgressObserver = Box<dyn Fn(u64, u64) + Send + Sync>;
+
+impl ModelFiles {
+    /// Reads the small files of `folder` and finds its vision tower.
+    ///
+    /// # Errors
+    /// [`ModelError::NotAModel`], [`ModelError::Config`] or a tokenizer error naming the file at fault;
+    /// [`ModelError::VisionTowerNotFound`].
+    pub fn open(folder: &Path, places: &ModelPlaces) -> Result<Self> {
+        if !folder.is_dir() {
+            let reason = if folder.exists() { "it is a file" } else { "it does not exist" };
+            return Err(not_a_model(folder, reason.to_owned()));
+        }
+        let config_path = folder.join("config.json");
+        if !config_path.is_file() {
+            return Err(not_a_model(
+                folder,
+                "it has no config.json; pass the folder that holds it".to_owned(),
+            ));
+        }
+        let config = read_config(&config_path, LlavaConfig::from_json)?;
+        let system = read_system(folder, &config, &config_path)?;
+        let tokenizer = Arc::new(Tokenizer::from_dir(folder)?);
+        let special = tokenizer.special_ids(config.language_model.vocab_size)?;
+        let name = config.vision_tower_name().map_err(|reason| at(&config_path, reason))?;
+        let vision_tower = find_vision_tower(folder, name, places)?;
+        let vision_config = read_config(&vision_tower.join("config.json"), ClipVisionConfig::from_json)?;
+        let preprocessor = vision_tower.join("preprocessor_config.json");
+        let clip = if preprocessor.is_file() {
+            read_config(&preprocessor, |text| {
+                ClipPreprocessor::from_json(text).map_err(|error| error.to_string())
+            })?
+        } else {
+            ClipPreprocessor::square(vision_config.image_size)
+        };
+        let mut files = Self {
+            folder: folder.to_owned(),
+            config,
+            system,
+            tokenizer,
+            special,
+            vision_tower,
+            vision_config,
+            inputs: ImageInputs { clip, sam: SamPreprocessor::default() },
+            sam: places.sam.clone(),
+        };
+        files.inputs.sam = SamPreprocessor::new(sam_image_size(files.open_checkpoint()?.as_ref())?);
+        Ok(files)
+    }
+
+    /// The tensors of the checkpoint, a separate SAM included; a vision tower inside is left to [`ModelFiles::vision_tower`].
+    ///
+    /// # Errors
+    /// When the files are missing, damaged or no weights.
+    pub fn open_checkpoint(&self) -> Result<Box<dyn TensorSource>> {
+        let checkpoint = weights::open_checkpoint(&self.folder)?;
+        let checkpoint: Box<dyn TensorSource> =
+            Box::new(Filtered::new(checkpoint, |name| !name.starts_with(TOWER_INSIDE)));
+        let has_sam = checkpoint.tensors().keys().any(|name| name.starts_with(SAM_PREFIX));
+        let Some(sam) = self.sam.as_ref().filter(|_| !has_sam) else { return Ok(checkpoint) };
+        let sam = Renamed::under(weights::open_file(sam)?, SAM_PREFIX);
+        Ok(Box::new(Merged::new(vec![checkpoint, Box::new(sam)])?))
+    }
+
+    /// The tensors of the vision tower.
+    ///
+    /// # Errors
+    /// As [`ModelFiles::open_checkpoint`].
+    pub fn open_vision_tower(&self) -> Result<Box<dyn TensorSource>> {
+        Ok(weights::open_checkpoint(&self.vision_tower)?)
+    }
+
+    /// Reads the weights, strictly: everything expected is there with its shape, everything there is used.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] with every defect, [`ModelError::Untrained`], or what reading and the device say.
+    pub fn load(&self, options: LoadOptions) -> Result<ReadModel> {
+        let (checkpoint, tower) = (self.open_checkpoint()?, self.open_vision_tower()?);
+        if !options.allow_untrained {
+            refuse_untrained(checkpoint.as_ref())?;
+        }
+        let total = bytes(checkpoint.as_ref()) + bytes(tower.as_ref());
+        let progress = Progress::new(options.on_progress, total);
+        let (language, vision) = (progress.clone(), progress);
+        let types = options.types;
+        let language =
+            Weights::with_progress(checkpoint, types.language, &options.device, move |_, bytes| {
+                language.add(bytes)
+            });
+        let vision =
+            Weights::with_progress(tower, types.vision, &options.device, move |_, bytes| vision.add(bytes));
+        let parts = PartWeights { sam: language.with_dtype(types.sam), language, vision };
+        let points = self.system.similarity_points.clone();
+        let heads = self.system.sam_decoder_heads;
+        let model = ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, &parts)?;
+        parts.language.finish()?;
+        parts.vision.finish()?;
+        Ok(model)
+    }
+}
+
+fn not_a_model(path: &Path, reason: String) -> ModelError {
+    ModelError::NotAModel { path: path.to_owned(), reason }
+}
+
+fn at(path: &Path, reason: String) -> ModelError {
+    ModelError::Config { path: path.to_owned(), reason }
+}
+
+fn read_config<T>(path: &Path, parse: impl FnOnce(&str) -> std::result::Result<T, String>) -> Result<T> {
+    let text = std::fs::read_to_string(path).map_err(|error| at(path, format!("cannot be read: {error}")))?;
+    parse(&text).map_err(|reason| at(path, reason))
+}
+
+fn read_system(folder: &Path, config: &LlavaConfig, config_path: &Path) -> Result<SystemConfig> {
+    let path = folder.join("maskwise.json");
+    if path.is_file() {
+        return read_config(&path, |text| {
+            let system: SystemConfig = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            system.check().map(|()| system)
+        });
+    }
+    let family =
+        Family::from_architectures(&config.architectures).map_err(|reason| at(config_path, reason))?;
+    Ok(SystemConfig::published(family, config.language_model.hidden_size))
+}
+
+/// Tries the folder that was asked for; else below and beside the model by the whole name and by its last part; else the
+/// candidates of the caller.
+fn find_vision_tower(folder: &Path, name: &str, places: &ModelPlaces) -> Result<PathBuf> {
+    let looked_in = match &places.vision_tower {
+        Some(tower) => vec![tower.clone()],
+        None => {
+            let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
+            let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+            let around = [Some(absolute.as_path()), absolute.parent()];
+            let beside = around.into_iter().flatten().flat_map(|place| [place.join(name), place.join(last)]);
+            let mut places: Vec<PathBuf> =
+                beside.chain(places.vision_tower_candidates.iter().cloned()).collect();
+            places.dedup();
+            places
+        }
+    };
+    let found = looked_in.iter().find(|place| place.join("config.json").is_file());
+    found.cloned().ok_or_else(|| ModelError::VisionTowerNotFound { name: name.to_owned(), looked_in })
+}
+
+/// Side of SAM's square input: its grid times its patch.
+fn sam_image_size(checkpoint: &dyn TensorSource) -> Result<usize> {
+    let size = |name: &str, axis: usize| {
+        let name = format!("{SAM_PREFIX}.image_encoder.{name}");
+        let info = checkpoint.tensors().get(&name);
+        info.and_then(|info| info.shape.get(axis).copied()).ok_or(weights::WeightsError::Missing { name })
+    };
+    Ok(size("pos_embed", 1)? * size("patch_embed.proj.weight", 2)?)
+}
+
+/// Looks at the matrices that training must have moved.
+fn refuse_untrained(checkpoint: &dyn TensorSource) -> Result<()> {
+    const TRAINED: [&str; 7] = [
+        "model.embed_tokens.weight",
+        "lm_head.weight",
+        "model.layers.0.self_attn.q_proj.weight",
+        "model.text_hidden_fcs.0.0.weight",
+        "model.text_hidden_fcs.0.2.weight",
+        "model.visual_model.mask_decoder.mask_tokens.weight",
+        "model.visual_model.image_encoder.patch_embed.proj.weight",
+    ];
+    let present = TRAINED.into_iter().filter(|name| checkpoint.tensors().contains_key(*name));
+    let findings = looks_untrained(checkpoint, present)?;
+    if findings.is_empty() {
+        return Ok(());
+    }
+    let findings = findings.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+    Err(ModelError::Untrained { findings })
+}
+
+fn bytes(source: &dyn TensorSource) -> u64 {
+    source.tensors().values().map(|info| (info.element_count() * info.dtype.size_in_bytes()) as u64).sum()
+}
+
+/// Bytes read so far, shared by the checkpoint and the tower.
+#[derive(Clone)]
+struct Progress(Arc<(Option<ProgressObserver>, AtomicU64, u64)>);
+
+impl Progress {
+    fn new(observer: Option<ProgressObserver>, total: u64) -> Self {
+        Self(Arc::new((observer, AtomicU64::new(0), total)))
+    }
+
+    fn add(&self, bytes: usize) {
+        let (observer, read, total) = &*self.0;
+        let bytes = bytes as u64;
+        let read = read.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if let Some(observer) = observer {
+            observer(read, *total);
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! READ and its parents (spec 1.1): LLaVA reads the image and the question and writes `[SEG]`; the state that predicts it
+//! becomes a prompt for SAM, with points from its similarity to the image tokens (READ) or without (LISA, SESAME).
+
+mod config;
+mod generate;
+mod image;
+mod load;
+mod model;
+mod segment;
+
+pub use config::{ConversationNames, Family, LlavaConfig, SystemConfig};
+pub use generate::{Generation, StopReason, TokenStep};
+pub use image::{ImageInputs, SamInputs};
+pub use load::{LoadOptions, ModelFiles, ModelPlaces, PartTypes, ProgressObserver};
+pub use model::{PartWeights, Projector, ReadModel};
+pub use segment::{SegmentInputs, SegmentedMask};
