@@ -1,5 +1,7 @@
 //! Safetensors: round trips, sharding, combining, and what must be refused.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests too")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 

@@ -1,6 +1,8 @@
 //! PyTorch checkpoints: fixtures written by PyTorch 2 (`weights_fixtures/make.py`) and by the official
 //! implementations (`units/bin_ckpt` of the goldens), and what must be refused.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "helpers of tests are tests too")]
+
 use std::path::{Path, PathBuf};
 
 use candle_core::{DType, Device, Tensor};

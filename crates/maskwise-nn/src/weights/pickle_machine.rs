@@ -412,7 +412,7 @@ fn refuse_operation<T>(name: &str) -> Result<T, PickleError> {
 }
 
 fn pairs(values: Vec<Value>) -> Result<Vec<(Value, Value)>, PickleError> {
-    if values.len() % 2 != 0 {
+    if !values.len().is_multiple_of(2) {
         return invalid("its pickle has a key without a value");
     }
     let mut values = values.into_iter();
