@@ -9,7 +9,7 @@ Nothing large is committed: element i of tensor number n is
 
 with i the row-major index, and n, scale and shift listed in the manifest.
 
-    python full_size_blocks.py OUT
+    python full_size_blocks.py sam_vit_h_block
 """
 import json
 import sys

@@ -139,20 +139,24 @@ def ask_pair(rng, picture):
     return Item(rng.choice(PAIR_QUESTIONS).format(x=x, y=y), FOUND_PAIR.format(x=x, y=y), [picture.mask(a, b), picture.mask(c, d)])
 
 
-def make_item(rng, picture):
+def make_item(rng, picture, mix):
+    one, none, group = mix
     kind = rng.random()
-    if kind < 0.40:
+    if kind < one:
         return ask_one(rng, picture, True)
-    if kind < 0.72:
+    if kind < one + none:
         return ask_one(rng, picture, False)
-    return ask_group(rng, picture) if kind < 0.88 else ask_pair(rng, picture)
+    return ask_group(rng, picture) if kind < one + none + group else ask_pair(rng, picture)
 
 
-def sample(seed, items=6):
-    """(Picture, questions) of a seed. Seeds below 1,000,000 are held out from training."""
+def sample(seed, items=6, mix=(0.40, 0.32, 0.16)):
+    """(Picture, questions) of a seed. Seeds below 1,000,000 are held out from training.
+
+    `mix`: shares of present objects, absent objects and groups; the rest are pairs.
+    """
     rng = random.Random(seed)
     picture = draw_picture(rng)
-    return picture, [make_item(rng, picture) for _ in range(items)]
+    return picture, [make_item(rng, picture, mix) for _ in range(items)]
 
 
 def sentences():
@@ -169,3 +173,9 @@ def sentences():
             yield from (q.format(x=x, y=y) for q in PAIR_QUESTIONS)
             yield FOUND_PAIR.format(x=x, y=y)
     yield from [FOUND, "."] * 60
+
+
+if __name__ == "__main__":
+    import sys
+    for number, seed in enumerate(sys.argv[2:]):  # python shape_pictures.py FOLDER SEED...: the demonstration pictures
+        sample(int(seed))[0].image.save(f"{sys.argv[1]}/shapes-{'abcdef'[number]}.png", optimize=True)

@@ -1,11 +1,13 @@
 """Builds, trains and measures the tiny checkpoint on procedural pictures.
 
     python train_tiny_read.py init   OUT              tokenizer, configs and random weights
-    python train_tiny_read.py train  OUT [MINUTES]    all parts jointly from scratch, saved as it goes
+    python train_tiny_read.py train  OUT [MINUTES]    all parts jointly, from what OUT holds, saved as it goes
     python train_tiny_read.py measure OUT [PICTURES]  IoU and refusals on held-out pictures, by generation
 
 Loss: cross entropy + 2 BCE + 0.5 DICE as published, and two terms of our own that make so small a model learn
 quickly: BCE of the similarity map against the mask's coverage of each cell, and the error of the predicted IoU.
+The first answer token, which decides presence, weighs more; the attention of a few heads at the last prompt token
+is drawn to the asked object, or to the first token when there is none. Two steps of three leave SAM out.
 Training uses the integer points (discrete-to-continuous moves them by less than 0.02 px). All questions of a
 picture share one image prefix in one sequence; an attention mask keeps them apart, which equals separate rows.
 """
@@ -34,6 +36,9 @@ LLAMA = dict(hidden_size=96, intermediate_size=256, num_hidden_layers=3, num_att
 CLIP = dict(hidden_size=64, intermediate_size=256, num_hidden_layers=4, num_attention_heads=4, image_size=112, patch_size=14,
             hidden_act="quick_gelu", layer_norm_eps=1e-5, num_channels=3, projection_dim=32)
 SELECT_LAYER = -2
+SIDE = CLIP["image_size"] // CLIP["patch_size"]
+FIRST_TOKEN_WEIGHT = 6.0
+LOOKING_HEADS = ((1, 0), (2, 0), (2, 1))  # (layer, head)
 
 
 def write_json(path, value):
@@ -98,16 +103,16 @@ def fresh_model():
 
 
 class Batch:
-    """Several pictures, each with its packed questions."""
+    """Several pictures, each with its packed questions; `language_only` leaves the SAM input and targets out."""
 
-    def __init__(self, seeds, tokenizer, items):
+    def __init__(self, seeds, tokenizer, items, mix, language_only=False):
         prefix, tail = tokenizer.prompt(conversation("@")), None
         self.at = prefix.index(IMAGE)
         self.head = prefix[:self.at]
-        pictures = [shape_pictures.sample(seed, items) for seed in seeds]
+        pictures = [shape_pictures.sample(seed, items, mix) for seed in seeds]
         self.clip = torch.stack([clip_pixels(p.image, CLIP["image_size"]) for p, _ in pictures])
-        self.sam = torch.stack([sam_pixels(p.image, 256) for p, _ in pictures])
-        self.rows, self.sizes, self.targets, self.valid = [], [], [], []
+        self.sam = None if language_only else torch.stack([sam_pixels(p.image, 256) for p, _ in pictures])
+        self.rows, self.sizes, self.targets, self.valid, self.looks = [], [], [], [], []
         for index, (picture, asked) in enumerate(pictures):
             height, width = picture.image.height, picture.image.width
             new_h, new_w = sam_size(width, height, 256)
@@ -116,11 +121,19 @@ class Batch:
                 asked_ids = tokenizer.prompt(conversation(item.question))[self.at + 1:]
                 ids = tokenizer.prompt(conversation(item.question, item.answer))[self.at + 1:]
                 branches.append((ids, len(asked_ids), item.masks))
+                look = torch.zeros(1 + SIDE * SIDE)
+                look[0] = not item.masks
                 for mask in item.masks:
                     cover = torch.from_numpy(mask).float()[None, None]
+                    cells = crop_cover(cover, SIDE)
+                    look[1:] += cells
+                    if language_only:
+                        self.targets.append((None, index, cells))
+                        continue
                     target = torch.zeros(1, 1, 256, 256)
                     target[..., :new_h, :new_w] = F.interpolate(cover, (new_h, new_w), mode="bilinear", antialias=True)
-                    self.targets.append((F.avg_pool2d(target, 2)[0, 0], index, crop_cover(cover, CLIP["image_size"] // CLIP["patch_size"])))
+                    self.targets.append((F.avg_pool2d(target, 2)[0, 0], index, cells))
+                self.looks.append(look / look.sum())
             valid = torch.zeros(256, 256)
             valid[:new_h, :new_w] = 1
             self.valid.append(valid[::2, ::2])
@@ -137,16 +150,17 @@ def crop_cover(mask, side):
 
 
 def pack(batch, image_tokens, seg):
-    """Packed ids, positions, allowed attention, labels and the [SEG] predictors of every picture."""
+    """Packed ids, positions, attention bias, labels, their weights and the [SEG] predictors of every picture."""
     prefix = len(batch.head) + image_tokens
     length = prefix + max(sum(len(ids) for ids, _, _ in row) for row in batch.rows)
     count = len(batch.rows)
     ids = torch.zeros(count, length, dtype=torch.long)
     positions = torch.arange(length).repeat(count, 1)
     labels = torch.full((count, length), -100)
+    weights = torch.ones(count, length)
     group = torch.full((count, length), -1)
     group[:, :prefix] = 0
-    predictors = []
+    predictors, lookers = [], []
     for index, row in enumerate(batch.rows):
         start = prefix
         for number, (branch, asked, _) in enumerate(row):
@@ -155,29 +169,41 @@ def pack(batch, image_tokens, seg):
             positions[index, start:end] = prefix + torch.arange(len(branch))
             group[index, start:end] = number + 1
             labels[index, start + asked:end] = ids[index, start + asked:end]
+            weights[index, start + asked] = FIRST_TOKEN_WEIGHT
+            lookers.append((index, start + asked - 1))
             predictors += [(index, start + j - 1) for j, token in enumerate(branch) if token == seg]
             start = end
     same = (group[:, :, None] == group[:, None, :]) | (group[:, None, :] == 0)
     allowed = same & torch.ones(length, length, dtype=torch.bool).tril() | torch.eye(length, dtype=torch.bool)
     bias = torch.zeros(count, 1, length, length).masked_fill_(~allowed[:, None], torch.finfo(torch.float32).min)
-    return ids, positions, bias, labels, predictors
+    return ids, positions, bias, labels, weights, predictors, lookers
 
 
 def step_losses(read, batch, tokenizer):
     count, head = len(batch.rows), torch.tensor(batch.head)
     image = read.model.mm_projector(read.clip_features(batch.clip))
-    ids, positions, bias, labels, predictors = pack(batch, read.image_tokens, tokenizer.seg)
+    ids, positions, bias, labels, weights, predictors, lookers = pack(batch, read.image_tokens, tokenizer.seg)
     embed = read.model.embed_tokens
     prefix = len(head) + read.image_tokens
     embedded = torch.cat([embed(head).expand(count, -1, -1), image, embed(ids[:, prefix:])], 1)
-    states = read.model(inputs_embeds=embedded, attention_mask=bias, position_ids=positions, use_cache=False).last_hidden_state
+    result = read.model(inputs_embeds=embedded, attention_mask=bias, position_ids=positions, use_cache=False, output_attentions=True)
+    states = result.last_hidden_state
     wanted = labels[:, 1:] != -100
-    losses = {"ce": F.cross_entropy(read.lm_head(states[:, :-1][wanted]), labels[:, 1:][wanted])}
+    each = F.cross_entropy(read.lm_head(states[:, :-1][wanted]), labels[:, 1:][wanted], reduction="none")
+    weights = weights[:, 1:][wanted]
+    losses = {"ce": (each * weights).sum() / weights.sum(), "presence": each[weights > 1].mean().detach()}
+    where, looks = torch.tensor(lookers), torch.stack(batch.looks)
+    visible = [0, *range(len(head), prefix)]
+    losses["look"] = sum(-(looks * (result.attentions[layer][where[:, 0], head_index, where[:, 1]][:, visible] + 1e-6).log()).sum(1).mean()
+                         for layer, head_index in LOOKING_HEADS) / len(LOOKING_HEADS)
     rows = torch.tensor([i for i, _ in predictors])
     seg = states[rows, torch.tensor([j for _, j in predictors])]
     similarity = (states[rows, len(head):prefix] * seg[:, None]).sum(-1)
     cover = torch.stack([c for _, _, c in batch.targets])
     losses["sim"] = F.binary_cross_entropy_with_logits(similarity / 10, cover)
+    if batch.sam is None:
+        losses["total"] = losses["ce"] + 0.5 * losses["sim"] + 0.3 * losses["look"]
+        return losses, None
     points, point_labels = [], []
     for i, s in zip(rows.tolist(), similarity.detach()):
         height, width = batch.sizes[i]
@@ -196,33 +222,38 @@ def step_losses(read, batch, tokenizer):
     inside, real = (logits > 0) & (valid > 0), target > 0.5
     true_iou = (inside & real).sum((1, 2)) / (inside | real).sum((1, 2)).clamp(min=1)
     losses["iou_error"] = F.mse_loss(iou[:, 0], true_iou.float())
-    losses["total"] = losses["ce"] + 2 * losses["bce"] + 0.5 * losses["dice"] + 0.5 * losses["sim"] + 0.1 * losses["iou_error"]
+    losses["total"] = losses["ce"] + 2 * losses["bce"] + 0.5 * losses["dice"] + 0.5 * losses["sim"] + 0.1 * losses["iou_error"] + 0.3 * losses["look"]
     return losses, float(true_iou.float().mean())
 
 
-def train(out, minutes, pictures=4, items=6, peak=1.5e-3, warmup=100):
+def train(out, minutes, peak=1.5e-3, warmup=60):
     """Cosine schedule over wall time; the weights are saved every two minutes and at the end."""
-    tokenizer, read = Tokenizer(out), fresh_model()
+    read, tokenizer = load(out)
+    read.train()
+    read.model.set_attn_implementation("eager")  # returns the attention weights
     read.tower[0].train()
     parameters = list(read.parameters()) + list(read.tower[0].parameters())
     optimiser = torch.optim.AdamW(parameters, lr=peak, betas=(0.9, 0.95), weight_decay=0.01)
     start, saved, step, average = time.time(), time.time(), 0, {}
+    seed = 1_000_000 + random.SystemRandom().randrange(1 << 40)
     while (done := (time.time() - start) / (60 * minutes)) < 1:
         for group in optimiser.param_groups:
             group["lr"] = peak * min(1, (step + 1) / warmup) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
-        batch = Batch(range(1_000_000 + step * pictures, 1_000_000 + (step + 1) * pictures), tokenizer, items)
+        language_only = step % 3 != 0
+        pictures, items, mix = (6, 12, (0.30, 0.35 - 0.15 * (1 - done), 0.25 + 0.15 * (1 - done))) if language_only else (4, 6, (0.45, 0.20, 0.20))
+        batch = Batch(range(seed, seed + pictures), tokenizer, items, mix, language_only)
+        seed += pictures
+        step += 1
         if not batch.targets:
-            step += 1
             continue
         losses, iou = step_losses(read, batch, tokenizer)
         optimiser.zero_grad(set_to_none=True)
-        losses["total"].backward()
+        losses.pop("total").backward()
         torch.nn.utils.clip_grad_norm_(parameters, 1.0)
         optimiser.step()
-        step += 1
-        for key, value in [*((k, float(v.detach())) for k, v in losses.items()), ("iou", iou)]:
-            average[key] = 0.98 * average.get(key, value) + 0.02 * value
-        if step % 50 == 0:
+        figures = {k: float(v.detach()) for k, v in losses.items()} | ({} if iou is None else {"iou": iou})
+        average |= {k: 0.97 * average.get(k, v) + 0.03 * v for k, v in figures.items()}
+        if step % 30 == 0:
             print(f"{(time.time() - start) / 60:5.1f} min step {step} " + " ".join(f"{k} {v:.3f}" for k, v in average.items()), flush=True)
         if time.time() - saved > 120:
             save_tensors(read, out)
