@@ -1,1 +1,31 @@
-fn main() {}
+//! The maskwise command line: argument types, commands, progress, exit codes. What a library user would miss is in `maskwise`.
+
+mod args;
+mod batch;
+mod commands;
+mod exit;
+mod output;
+mod questions;
+mod ui;
+
+use args::{Cli, Command};
+use clap::Parser;
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let result = match &cli.command {
+        Command::Segment(arguments) => commands::segment::run(arguments, cli.quiet),
+        Command::Chat(arguments) => commands::chat::run(arguments, cli.quiet),
+        Command::Convert(arguments) => commands::convert::run(arguments, cli.quiet),
+        Command::Inspect(arguments) => commands::inspect::run(arguments),
+        Command::Pull(arguments) => commands::pull::run(arguments, cli.quiet),
+        Command::Doctor(arguments) => commands::doctor::run(arguments),
+        Command::Completions(arguments) => commands::completions::run(arguments),
+        Command::Man(arguments) => commands::man::run(arguments),
+    };
+    exit::finish(result)
+}

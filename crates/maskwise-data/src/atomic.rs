@@ -50,7 +50,8 @@ pub enum WriteError {
 }
 
 impl WriteError {
-    fn new(path: &Path, source: io::Error) -> WriteError {
+    /// Sorts a system error that came up while `path` was being written.
+    pub fn from_io(path: &Path, source: io::Error) -> WriteError {
         let path = path.to_path_buf();
         match source.kind() {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => WriteError::DiskFull { path, source },
@@ -75,7 +76,7 @@ where
     F: FnOnce(&mut dyn Write) -> io::Result<()>,
 {
     let target = if path.is_symlink() {
-        fs::canonicalize(path).map_err(|source| WriteError::new(path, source))?
+        fs::canonicalize(path).map_err(|source| WriteError::from_io(path, source))?
     } else {
         path.to_path_buf()
     };
@@ -89,7 +90,7 @@ where
     if !folder.is_dir() {
         return Err(WriteError::NoFolder { path: path.to_path_buf(), folder: folder.to_path_buf() });
     }
-    write_and_rename(&target, folder, write).map_err(|source| WriteError::new(path, source))
+    write_and_rename(&target, folder, write).map_err(|source| WriteError::from_io(path, source))
 }
 
 fn write_and_rename<F>(target: &Path, folder: &Path, write: F) -> io::Result<()>

@@ -1,3 +1,41 @@
-//! Reasoning segmentation: an image and a question in, an answer and its mask out.
+//! Reasoning segmentation: an image and a question in, an answer in words and the mask of what is meant out, or an
+//! honest "it isn't there".
+//!
+//! ```no_run
+//! use maskwise::{ModelSource, Segmenter, SegmenterOptions};
+//!
+//! let source: ModelSource = "path/to/model".parse()?;
+//! let segmenter = Segmenter::load(&source, SegmenterOptions::default())?;
+//! let image = maskwise::image::decode_path("deer.jpg".as_ref(), &Default::default())?;
+//! let mut scene = segmenter.look(&image)?; // encodes once
+//! let answer = scene.ask("What part of the deer is used for defence?")?;
+//! println!("{}: {:?}", answer.text, answer.outcome);
+//! maskwise::mask::png::write_rgb("out.png".as_ref(), &answer.draw_on(&image)?)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 
+mod answer;
+pub mod convert;
+mod device;
+pub mod doctor;
+mod error;
 pub mod hub;
+pub mod inspect;
+mod record;
+mod scene;
+mod segmenter;
+mod source;
+
+pub use answer::{Answer, AnswerMask, ModelIdentity, Outcome, Scores, Timings};
+pub use device::{DeviceChoice, DtypeChoice, NumericMode};
+pub use error::{Error, Result};
+pub use record::{MaskRecord, Record};
+pub use scene::{AskOptions, AskMode, Event, Scene, Stage, Turn};
+pub use segmenter::{PointsChoice, Segmenter, SegmenterOptions};
+pub use source::ModelSource;
+
+pub use maskwise_data::text::{ConversationTemplate, prompt::UserTextPolicy};
+pub use maskwise_data::{atomic, draw, image, mask};
+pub use maskwise_models::ModelError;
+pub use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Thresholds};
+pub use maskwise_models::systems::read::{ModelPlaces, StopReason, SystemConfig};

@@ -40,26 +40,35 @@ impl SamPreprocessor {
         SamPreprocessor { image_size, mean: [123.675, 116.28, 103.53], std: [58.395, 57.12, 57.375] }
     }
 
-    /// The image with its longer side brought to `image_size`, 8-bit RGB.
+    /// Height and width of `image` with its longer side brought to `image_size`.
     ///
     /// # Errors
     /// [`PreprocessError::Empty`] if the image has no pixel, [`PreprocessError::TooThin`] if its shorter side
     /// would vanish.
-    pub fn resize(&self, image: &RgbImage) -> Result<RgbImage, PreprocessError> {
+    pub fn resized_size(&self, image: &RgbImage) -> Result<(usize, usize), PreprocessError> {
         let (width, height) = image.dimensions();
         if width == 0 || height == 0 {
             return Err(PreprocessError::Empty { width, height });
         }
-        let (new_height, new_width) =
-            resize_longest_side_size(height as usize, width as usize, self.image_size);
-        let too_thin = PreprocessError::TooThin { width, height, long_side: self.image_size };
-        if new_height == 0 || new_width == 0 {
-            return Err(too_thin);
+        let size = resize_longest_side_size(height as usize, width as usize, self.image_size);
+        if size.0 == 0 || size.1 == 0 {
+            return Err(PreprocessError::TooThin { width, height, long_side: self.image_size });
         }
+        Ok(size)
+    }
+
+    /// The image with its longer side brought to `image_size`, 8-bit RGB.
+    ///
+    /// # Errors
+    /// As [`SamPreprocessor::resized_size`].
+    pub fn resize(&self, image: &RgbImage) -> Result<RgbImage, PreprocessError> {
+        let (new_height, new_width) = self.resized_size(image)?;
+        let (width, height) = image.dimensions();
         let source =
             ImageView { data: image.as_raw(), width: width as usize, height: height as usize, channels: 3 };
         let data = resize(source, new_width, new_height, Filter::Bilinear)?;
-        RgbImage::from_raw(new_width as u32, new_height as u32, data).ok_or(too_thin)
+        let refused = PreprocessError::TooThin { width, height, long_side: self.image_size };
+        RgbImage::from_raw(new_width as u32, new_height as u32, data).ok_or(refused)
     }
 
     /// The normalised, padded image (`3 × image_size × image_size`) and the height and width of the part that

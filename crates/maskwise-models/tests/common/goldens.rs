@@ -180,6 +180,24 @@ impl Goldens {
         assert!(error <= limit, "{name}: relative error {error:.2e} is above {limit:.0e} (largest value {largest})");
     }
 
+    /// The cosine between `ours` and the recording `name`, where it was recorded.
+    pub(crate) fn cosine(&self, name: &str, ours: &Tensor) -> f64 {
+        let entry = self.entry(name);
+        let (found, recorded) = (flat(ours), flat(self.raw(name)));
+        assert_eq!(found.len(), entry.full_shape().iter().product::<usize>(), "{name}: size");
+        let place = |index: &[usize]| {
+            index.iter().zip(entry.full_shape()).fold(0, |place, (index, size)| place * size + index)
+        };
+        let pairs = entry.positions().zip(recorded);
+        let (mut product, mut ours, mut theirs) = (0.0, 0.0, 0.0);
+        for (left, right) in pairs.map(|(index, right)| (f64::from(found[place(&index)]), f64::from(right))) {
+            product += left * right;
+            ours += left * left;
+            theirs += right * right;
+        }
+        product / (ours * theirs).sqrt()
+    }
+
     /// Asserts that the integers are those of the recording `name`.
     pub(crate) fn compare_integers(&self, name: &str, ours: &[i64]) {
         assert_eq!(ours, self.integers(name), "{name}");

@@ -1,5 +1,5 @@
 //! What the tests of this crate share: recorded tensors with their manifests, the systems under test, losses.
-#![allow(dead_code, reason = "each test binary uses a part")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part")]
 
 pub(crate) mod goldens;
 pub(crate) mod losses;

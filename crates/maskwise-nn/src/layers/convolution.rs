@@ -26,7 +26,7 @@ impl Conv2d {
     /// # Errors
     /// When the channels differ.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let product = x.conv2d(&self.weight, self.padding, 1, 1, 1)?;
+        let product = ops::conv2d(x, &self.weight, self.padding)?;
         match &self.bias {
             Some(bias) => product.broadcast_add(&bias.reshape((1, (), 1, 1))?),
             None => Ok(product),

@@ -1,4 +1,16 @@
-use candle_core::{Result, Tensor};
+use super::in_f32;
+use candle_core::{Device, Result, Tensor};
+
+/// A convolution with stride 1 and `padding` zeros on each side: `x` `[batch, in, height, width]`, `weight`
+/// `[out, in, kernel, kernel]`, result `[batch, out, ..]`.
+///
+/// On the CPU, where candle convolves in f32 only, half precision is computed in f32 and rounded once.
+pub fn conv2d(x: &Tensor, weight: &Tensor, padding: usize) -> Result<Tensor> {
+    if matches!(x.device(), Device::Cpu) {
+        return in_f32(x, |x| x.conv2d(&weight.to_dtype(x.dtype())?, padding, 1, 1, 1));
+    }
+    x.conv2d(weight, padding, 1, 1, 1)
+}
 
 /// A convolution whose stride is its kernel size, as a product: `x` `[batch, in, height, width]`, `weight`
 /// `[out, in, kernel, kernel]`, result `[batch, height/kernel, width/kernel, out]` (channels last).
@@ -37,6 +49,7 @@ pub fn conv_transpose_2x2(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<
 mod tests {
     use super::*;
     use crate::testing::{assert_gradient, varied};
+    use candle_core::DType;
 
     fn difference(left: &Tensor, right: &Tensor) -> f32 {
         (left - right).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()
@@ -60,7 +73,20 @@ mod tests {
     }
 
     #[test]
+    fn half_precision_is_rounded_once() {
+        let (x, weight) = (varied(&[1, 3, 5, 4], 1), varied(&[2, 3, 3, 3], 2));
+        let half = |tensor: &Tensor| tensor.to_dtype(DType::BF16).unwrap();
+        let wide = |tensor: &Tensor| tensor.to_dtype(DType::F32).unwrap();
+        let found = conv2d(&half(&x), &half(&weight), 1).unwrap();
+        let expected = conv2d(&wide(&half(&x)), &wide(&half(&weight)), 1).unwrap();
+        assert_eq!((found.dtype(), found.dims()), (DType::BF16, &[1, 2, 5, 4][..]));
+        assert_eq!(difference(&wide(&found), &wide(&half(&expected))), 0.0);
+    }
+
+    #[test]
     fn gradients_match_finite_differences() {
+        let kernel = varied(&[2, 3, 3, 3], 5);
+        assert_gradient("conv2d", &[1, 3, 4, 3], |x| conv2d(x, &kernel, 1));
         let (weight, bias) = (varied(&[3, 2, 2, 2], 2), varied(&[2], 3));
         assert_gradient("conv_transpose_2x2", &[1, 3, 2, 2], |x| conv_transpose_2x2(x, &weight, &bias));
         let patch = varied(&[4, 3, 2, 2], 4);

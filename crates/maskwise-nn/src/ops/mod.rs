@@ -15,7 +15,7 @@ mod softmax;
 
 pub use activation::{gelu_erf, quick_gelu, sigmoid, silu};
 pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
-pub use convolution::{conv_transpose_2x2, patch_embedding};
+pub use convolution::{conv_transpose_2x2, conv2d, patch_embedding};
 pub use normalization::{layer_norm, layer_norm_2d, rms_norm};
 pub use resize::{bilinear_matrix, bilinear_resize};
 pub use rotary::{RotaryTables, apply_rotary};

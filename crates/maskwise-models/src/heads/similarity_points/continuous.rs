@@ -13,11 +13,17 @@ fn window_radius(distance: DistanceWeight) -> usize {
 }
 
 /// `(S − min)/(max − min)` in the dtype of S; the gradient reaches the smallest and the largest value too.
+///
+/// Each step is rounded to that dtype as in the reference, but computed in f32, so that the gradients of the smallest and the
+/// largest value, which are sums over all cells, are not summed in half precision.
 pub(super) fn normalize(similarity: &Tensor) -> Result<Tensor> {
-    let lowest = similarity.index_select(&similarity.detach().argmin_keepdim(0)?, 0)?;
-    let highest = similarity.index_select(&similarity.detach().argmax_keepdim(0)?, 0)?;
-    let range = (&highest - &lowest)?;
-    Ok(similarity.broadcast_sub(&lowest)?.broadcast_div(&range)?)
+    let dtype = similarity.dtype();
+    let rounded = |x: Tensor| x.to_dtype(dtype)?.to_dtype(DType::F32);
+    let values = similarity.to_dtype(DType::F32)?;
+    let lowest = values.index_select(&values.detach().argmin_keepdim(0)?, 0)?;
+    let highest = values.index_select(&values.detach().argmax_keepdim(0)?, 0)?;
+    let range = rounded((&highest - &lowest)?)?;
+    Ok(rounded(values.broadcast_sub(&lowest)?)?.broadcast_div(&range)?.to_dtype(dtype)?)
 }
 
 /// The continuous coordinates `[points, 2]` (x, y) of `cells` on an image of `size` (height, width).

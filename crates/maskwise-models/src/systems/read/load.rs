@@ -2,11 +2,14 @@ use super::model::PartWeights;
 use super::{Family, ImageInputs, LlavaConfig, ReadModel, SystemConfig};
 use crate::clip::ClipVisionConfig;
 use crate::error::{ModelError, Result};
-use candle_core::{DType, Device};
+use candle_core::{DType, Device, Tensor};
 use maskwise_data::image::clip::ClipPreprocessor;
 use maskwise_data::image::sam::SamPreprocessor;
 use maskwise_data::text::{SpecialIds, Tokenizer};
-use maskwise_nn::weights::{self, Filtered, Merged, Renamed, TensorSource, Weights, looks_untrained};
+use maskwise_nn::weights::{
+    self, Filtered, Merged, Renamed, TensorInfo, TensorSource, Weights, WeightsError, looks_untrained,
+};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -158,6 +161,8 @@ impl ModelFiles {
     /// [`ModelError::Weights`] with every defect, [`ModelError::Untrained`], or what reading and the device say.
     pub fn load(&self, options: LoadOptions) -> Result<ReadModel> {
         let (checkpoint, tower) = (self.open_checkpoint()?, self.open_vision_tower()?);
+        // Shapes first: a checkpoint that does not fit is refused before minutes are spent on reading it.
+        self.check_shapes()?;
         if !options.allow_untrained {
             refuse_untrained(checkpoint.as_ref())?;
         }
@@ -166,18 +171,51 @@ impl ModelFiles {
         let (language, vision) = (progress.clone(), progress);
         let types = options.types;
         let language =
-            Weights::with_progress(checkpoint, types.language, &options.device, move |_, bytes| {
-                language.add(bytes)
-            });
-        let vision =
-            Weights::with_progress(tower, types.vision, &options.device, move |_, bytes| vision.add(bytes));
-        let parts = PartWeights { sam: language.with_dtype(types.sam), language, vision };
+            Weights::with_progress(checkpoint, types.language, &options.device, move |_, bytes| language.add(bytes));
+        let vision = Weights::with_progress(tower, types.vision, &options.device, move |_, bytes| vision.add(bytes));
+        self.build(&PartWeights { sam: language.with_dtype(types.sam), language, vision })
+    }
+
+    /// Checks, without reading any values, that everything expected is there with its shape and everything there is used.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] with every defect.
+    pub fn check_shapes(&self) -> Result<()> {
+        let shapes = |source| Weights::new(Box::new(ShapesOnly(source)), DType::F32, &Device::Cpu);
+        let language = shapes(self.open_checkpoint()?);
+        let vision = shapes(self.open_vision_tower()?);
+        self.build(&PartWeights { sam: language.clone(), language, vision }).map(|_| ())
+    }
+
+    /// Refuses weights whose values cannot come from training.
+    ///
+    /// # Errors
+    /// [`ModelError::Untrained`], or what reading says.
+    pub fn check_trained(&self) -> Result<()> {
+        refuse_untrained(self.open_checkpoint()?.as_ref())
+    }
+
+    fn build(&self, parts: &PartWeights) -> Result<ReadModel> {
         let points = self.system.similarity_points.clone();
         let heads = self.system.sam_decoder_heads;
-        let model = ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, &parts)?;
+        let model = ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, parts)?;
         parts.language.finish()?;
         parts.vision.finish()?;
         Ok(model)
+    }
+}
+
+/// The shapes of a source without its values: every tensor reads as zeros that take no memory.
+struct ShapesOnly(Box<dyn TensorSource>);
+
+impl TensorSource for ShapesOnly {
+    fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
+        self.0.tensors()
+    }
+
+    fn read(&self, name: &str, dtype: DType, device: &Device) -> std::result::Result<Tensor, WeightsError> {
+        let info = self.0.tensors().get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
+        Ok(Tensor::zeros((), dtype, device)?.broadcast_as(info.shape.as_slice())?)
     }
 }
 

@@ -56,12 +56,23 @@ impl ReadModel {
     /// # Errors
     /// [`crate::ModelError::Similarity`] when a similarity map cannot be turned into points, or shapes that do not fit.
     pub fn segment(&self, ids: &[i64], hidden: &Tensor, inputs: SegmentInputs) -> Result<Vec<SegmentedMask>> {
+        self.segment_positions(ids, hidden, &self.seg_positions(ids)?, inputs)
+    }
+
+    /// As [`ReadModel::segment`], for some of [`ReadModel::seg_positions`] only.
+    ///
+    /// # Errors
+    /// As [`ReadModel::segment`], or when a position lies outside of `hidden`.
+    pub fn segment_positions(
+        &self,
+        ids: &[i64],
+        hidden: &Tensor,
+        positions: &[usize],
+        inputs: SegmentInputs,
+    ) -> Result<Vec<SegmentedMask>> {
         let image_states = hidden.narrow(0, placeholder_position(ids)?, self.image_tokens())?;
-        let positions = self.seg_positions(ids)?;
-        positions
-            .into_iter()
-            .map(|position| self.segment_at(&hidden.get(position)?, &image_states, inputs))
-            .collect()
+        let segment = |position: &usize| self.segment_at(&hidden.get(*position)?, &image_states, inputs);
+        positions.iter().map(segment).collect()
     }
 
     /// The mask of the `[SEG]` that `seg_state` `[width]` predicts.

@@ -1,0 +1,191 @@
+//! Argument types; help, completions and man pages are made from them.
+
+mod model;
+
+pub(crate) use model::ModelArguments;
+
+use clap::{Args, Parser, Subcommand};
+use maskwise::DtypeChoice;
+use std::path::PathBuf;
+
+/// Reasoning segmentation: an image and a question in, an answer and its mask out.
+#[derive(Debug, Parser)]
+#[command(name = "maskwise", version, about, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    /// No progress and no hints; results and errors only.
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Answer questions about images, with masks.
+    Segment(SegmentArguments),
+    /// Ask one question after the other about an image.
+    Chat(ChatArguments),
+    /// Bring a published checkpoint into one folder of safetensors.
+    Convert(ConvertArguments),
+    /// Show what a model folder holds and how much memory it needs, without loading it.
+    Inspect(InspectArguments),
+    /// Download a model and its vision tower from the hub.
+    Pull(PullArguments),
+    /// Show what this machine and this build offer.
+    Doctor(DoctorArguments),
+    /// Print a completion script for a shell.
+    Completions(CompletionsArguments),
+    /// Write man pages into a folder.
+    Man(ManArguments),
+}
+
+/// Exit status: 0 if every answer came with a mask, 1 if some came without, 2 if some failed.
+#[derive(Debug, Args)]
+pub(crate) struct SegmentArguments {
+    /// An image, a folder of images, or a .jsonl file with lines {"image": PATH, "question": TEXT} ("-" reads them from standard
+    /// input).
+    pub(crate) input: PathBuf,
+    /// What to ask of each image; several questions share the image's encoding.
+    pub(crate) questions: Vec<String>,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    #[command(flatten)]
+    pub(crate) answer: AnswerArguments,
+    #[command(flatten)]
+    pub(crate) image: ImageArguments,
+    /// Where pictures are written.
+    #[arg(long, short, default_value = "maskwise-out", value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// Print one JSON line per question (always so for a folder or a .jsonl file).
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Write the similarity heat map and a LabelMe file too.
+    #[arg(long)]
+    pub(crate) save_all: bool,
+    /// Add polygons to the JSON lines.
+    #[arg(long)]
+    pub(crate) polygons: bool,
+    /// Write a LabelMe JSON file beside the masks.
+    #[arg(long)]
+    pub(crate) labelme: bool,
+    /// Write no pictures.
+    #[arg(long, conflicts_with_all = ["save_all", "labelme"])]
+    pub(crate) no_files: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnswerArguments {
+    /// At most this many tokens are written.
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub(crate) max_new_tokens: usize,
+    /// Let the model read this answer instead of writing one, and draw its [SEG].
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) teacher_forced: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImageArguments {
+    /// Refuse images of more pixels.
+    #[arg(long, default_value_t = 100_000_000, value_name = "N")]
+    pub(crate) max_pixels: u64,
+    /// Put transparent images on white instead of dropping their alpha.
+    #[arg(long)]
+    pub(crate) on_white: bool,
+}
+
+impl ImageArguments {
+    pub(crate) fn options(&self) -> maskwise::image::DecodeOptions {
+        maskwise::image::DecodeOptions { max_pixels: self.max_pixels, on_white: self.on_white }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArguments {
+    /// The image.
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) model: ModelArguments,
+    #[command(flatten)]
+    pub(crate) image_options: ImageArguments,
+    /// At most this many tokens are written for each answer.
+    #[arg(long, default_value_t = 512, value_name = "N")]
+    pub(crate) max_new_tokens: usize,
+    /// Where pictures are written.
+    #[arg(long, short, default_value = "maskwise-out", value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArguments {
+    /// A model folder or ORG/NAME from the hub cache.
+    pub(crate) model: String,
+    /// The new folder.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    /// The dtype of every tensor; each keeps its own if absent.
+    #[arg(long, value_name = "f32|bf16")]
+    pub(crate) dtype: Option<DtypeChoice>,
+    /// The folder of the CLIP tower that config.json names.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) vision_tower: Option<PathBuf>,
+    /// A SAM .pth for a checkpoint without one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sam: Option<PathBuf>,
+    /// Convert weights that look untrained all the same.
+    #[arg(long)]
+    pub(crate) allow_untrained: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArguments {
+    /// A model folder or ORG/NAME from the hub cache.
+    pub(crate) model: String,
+    /// The folder of the CLIP tower that config.json names.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) vision_tower: Option<PathBuf>,
+    /// A SAM .pth for a checkpoint without one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) sam: Option<PathBuf>,
+    /// List every tensor.
+    #[arg(long)]
+    pub(crate) tensors: bool,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PullArguments {
+    /// ORG/NAME or ORG/NAME@REVISION.
+    pub(crate) repository: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CompletionsArguments {
+    /// The shell.
+    pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArguments {
+    /// The folder.
+    pub(crate) folder: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_definition_is_sound() {
+        Cli::command().debug_assert();
+    }
+}

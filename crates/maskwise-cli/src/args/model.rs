@@ -1,0 +1,77 @@
+use clap::Args;
+use maskwise::{
+    DeviceChoice, DtypeChoice, ModelPlaces, ModelSource, NumericMode, PointsChoice, Segmenter, SegmenterOptions,
+};
+use std::path::PathBuf;
+
+/// Which model, where and how.
+#[derive(Debug, Args)]
+pub(crate) struct ModelArguments {
+    /// A model folder, or ORG/NAME[@REVISION] from the hub cache.
+    #[arg(long, short, env = "MASKWISE_MODEL", value_name = "MODEL")]
+    pub(crate) model: String,
+    /// The folder of the CLIP tower that config.json names.
+    #[arg(long, value_name = "DIR")]
+    vision_tower: Option<PathBuf>,
+    /// A SAM .pth for a checkpoint without one.
+    #[arg(long, value_name = "FILE")]
+    sam: Option<PathBuf>,
+    /// Where to run: cpu, cuda:N or metal.
+    #[arg(long, env = "MASKWISE_DEVICE", default_value_t, value_name = "DEVICE")]
+    device: DeviceChoice,
+    /// f32 or bf16; by the model's size if absent.
+    #[arg(long, env = "MASKWISE_DTYPE", value_name = "DTYPE")]
+    dtype: Option<DtypeChoice>,
+    /// exact rounds as the reference does; fast runs CLIP and SAM in f32 on processors.
+    #[arg(long, default_value_t, value_name = "MODE")]
+    mode: NumericMode,
+    /// How many similarity points prompt SAM.
+    #[arg(long, value_name = "N", conflicts_with = "no_points")]
+    points: Option<usize>,
+    /// Similarity from which a point is positive, 0 to 1.
+    #[arg(long, value_name = "T", conflicts_with = "no_points")]
+    t_pos: Option<f32>,
+    /// Similarity up to which a point is negative, 0 to 1.
+    #[arg(long, value_name = "T", conflicts_with = "no_points")]
+    t_neg: Option<f32>,
+    /// Factor by which the grid of image tokens is reduced before points are chosen.
+    #[arg(long, value_name = "N", conflicts_with = "no_points")]
+    down_sample: Option<usize>,
+    /// No points: prompt SAM with the text embedding alone, as LISA and SESAME do.
+    #[arg(long)]
+    no_points: bool,
+    /// Load weights that look untrained all the same.
+    #[arg(long)]
+    allow_untrained: bool,
+}
+
+impl ModelArguments {
+    /// Loads the model, calling `on_progress` with (bytes read, bytes in all).
+    pub(crate) fn load(
+        &self,
+        on_progress: impl Fn(u64, u64) + Send + Sync + 'static,
+    ) -> anyhow::Result<Segmenter> {
+        let source: ModelSource = self.model.parse()?;
+        let options = SegmenterOptions {
+            device: self.device,
+            dtype: self.dtype,
+            mode: self.mode,
+            places: ModelPlaces {
+                vision_tower: self.vision_tower.clone(),
+                sam: self.sam.clone(),
+                vision_tower_candidates: Vec::new(),
+            },
+            points: PointsChoice {
+                none: self.no_points,
+                num_points: self.points,
+                t_pos: self.t_pos,
+                t_neg: self.t_neg,
+                down_sample: self.down_sample,
+            },
+            allow_untrained: self.allow_untrained,
+            on_progress: Some(Box::new(on_progress)),
+            environment: None,
+        };
+        Ok(Segmenter::load(&source, options)?)
+    }
+}

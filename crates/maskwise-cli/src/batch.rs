@@ -1,0 +1,117 @@
+//! Answering items one after the other, each image decoded and encoded once.
+
+use crate::exit::{Ending, one_line};
+use crate::output::Output;
+use crate::questions::Item;
+use crate::ui;
+use indicatif::ProgressBar;
+use maskwise::image::{DecodeOptions, decode_path};
+use maskwise::{Answer, AskMode, AskOptions, Outcome, Record, Scene, Segmenter};
+use serde::Serialize;
+use std::ops::ControlFlow;
+use std::path::PathBuf;
+
+/// What answers items.
+pub(crate) struct Answerer<'a> {
+    segmenter: &'a Segmenter,
+    decode: DecodeOptions,
+    output: Output,
+    polygons: bool,
+    options: AskOptions,
+    stages: ProgressBar,
+    scene: Option<(PathBuf, Scene<'a>)>,
+}
+
+/// An item that was answered.
+pub(crate) struct Answered {
+    pub(crate) answer: Answer,
+    pub(crate) record: Record,
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// A line of the output: a record with what the input called it, or why there is none.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(crate) enum OutputLine<'a> {
+    Answered {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a serde_json::Value>,
+        #[serde(flatten)]
+        record: &'a Record,
+    },
+    Failed {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a serde_json::Value>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        image: Option<&'a str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        question: Option<&'a str>,
+        error: String,
+    },
+}
+
+impl<'a> OutputLine<'a> {
+    pub(crate) fn failed(item: Option<&'a Item>, error: &anyhow::Error) -> Self {
+        Self::Failed {
+            id: item.and_then(|item| item.id.as_ref()),
+            image: item.map(|item| item.image.as_str()),
+            question: item.map(|item| item.question.as_str()),
+            error: one_line(&format!("{error:#}")),
+        }
+    }
+}
+
+impl<'a> Answerer<'a> {
+    pub(crate) fn new(
+        segmenter: &'a Segmenter,
+        decode: DecodeOptions,
+        output: Output,
+        polygons: bool,
+        options: AskOptions,
+        stages: ProgressBar,
+    ) -> Self {
+        Self { segmenter, decode, output, polygons, options, stages, scene: None }
+    }
+
+    /// Answers one item; the scene of the item before is kept if the image is the same.
+    pub(crate) fn answer(&mut self, item: &Item) -> anyhow::Result<Answered> {
+        let known = self.scene.as_ref().is_some_and(|(path, _)| *path == item.path);
+        if !known {
+            // The old image's encodings are let go before the new ones are made.
+            self.scene = None;
+            let image = decode_path(&item.path, &self.decode)?;
+            self.scene = Some((item.path.clone(), self.segmenter.look(&image)?));
+        }
+        let Some((_, scene)) = &mut self.scene else { anyhow::bail!("no image") };
+        let mut options = self.options.clone();
+        if let Some(answer) = &item.answer {
+            options.mode = AskMode::TeacherForced(answer.clone());
+        }
+        let stages = &self.stages;
+        let answer = scene.ask_with(&item.question, &options, &mut |event| {
+            ui::show(stages, event);
+            ControlFlow::Continue(())
+        })?;
+        let mut record = Record::new(&item.image, scene.image().dimensions(), &answer);
+        if self.polygons {
+            for (entry, mask) in record.masks.iter_mut().zip(&answer.masks) {
+                entry.polygons = Some(polygons(&mask.mask));
+            }
+        }
+        let files = self.output.write(&item.name, scene.image(), &answer, &mut record)?;
+        Ok(Answered { answer, record, files })
+    }
+}
+
+/// COCO polygons, holes joined to their outlines.
+fn polygons(mask: &maskwise::mask::Mask) -> Vec<Vec<f64>> {
+    mask.to_polygons().iter().map(|polygon| polygon.to_single_ring().concat()).collect()
+}
+
+/// The ending that an outcome stands for.
+pub(crate) fn ending(outcome: Outcome) -> Ending {
+    match outcome {
+        Outcome::Segmented => Ending::Done,
+        Outcome::Declined | Outcome::Empty => Ending::WithoutMask,
+    }
+}

@@ -1,0 +1,15 @@
+//! The commands.
+
+pub(crate) mod chat;
+pub(crate) mod completions;
+pub(crate) mod convert;
+pub(crate) mod doctor;
+pub(crate) mod inspect;
+pub(crate) mod man;
+pub(crate) mod pull;
+pub(crate) mod segment;
+
+/// Bytes as a person reads them.
+fn human_bytes(bytes: u64) -> String {
+    indicatif::BinaryBytes(bytes).to_string()
+}

@@ -1,0 +1,98 @@
+use crate::args::SegmentArguments;
+use crate::batch::{Answered, Answerer, OutputLine, ending};
+use crate::exit::{Ending, one_line};
+use crate::output::Output;
+use crate::questions::Items;
+use crate::ui::Progress;
+use maskwise::{AskMode, AskOptions, Outcome, StopReason};
+use std::io::{self, Write};
+
+pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<Ending> {
+    let items = Items::open(&arguments.input, &arguments.questions)?;
+    if !items.batch && !arguments.input.exists() {
+        anyhow::bail!("no such image: {}", arguments.input.display());
+    }
+    let output = Output {
+        folder: arguments.output.clone(),
+        similarity: arguments.save_all,
+        labelme: arguments.save_all || arguments.labelme,
+        pictures: !arguments.no_files,
+    };
+    output.prepare()?;
+    let progress = Progress::new(quiet);
+    let bar = progress.bytes("loading");
+    let shown = bar.clone();
+    let segmenter = arguments.model.load(move |read, total| {
+        shown.set_length(total);
+        shown.set_position(read);
+    })?;
+    bar.finish_and_clear();
+
+    let mode = arguments.answer.teacher_forced.clone().map_or(AskMode::Generate, AskMode::TeacherForced);
+    let options = AskOptions { mode, max_new_tokens: arguments.answer.max_new_tokens, ..AskOptions::default() };
+    let stages = progress.stages();
+    let decode = arguments.image.options();
+    let mut answerer = Answerer::new(&segmenter, decode, output, arguments.polygons, options, stages.clone());
+    let json = arguments.json || items.batch;
+    let mut out = io::stdout().lock();
+    let mut worst = Ending::Done;
+    for item in items.items {
+        let answered = match &item {
+            Ok(item) => answerer.answer(item),
+            Err(error) => Err(anyhow::anyhow!("{error:#}")),
+        };
+        let item = item.as_ref().ok();
+        worst = worst.max(match &answered {
+            Ok(answered) => ending(answered.answer.outcome),
+            Err(_) => Ending::SomeFailed,
+        });
+        stages.suspend(|| match (&answered, json) {
+            (Ok(answered), true) => {
+                let id = item.and_then(|item| item.id.as_ref());
+                write_line(&mut out, &OutputLine::Answered { id, record: &answered.record })
+            }
+            (Ok(answered), false) => write_text(&mut out, answered, quiet),
+            (Err(error), true) => write_line(&mut out, &OutputLine::failed(item, error)),
+            (Err(error), false) => writeln!(io::stderr(), "error: {}", one_line(&format!("{error:#}"))),
+        })?;
+    }
+    stages.finish_and_clear();
+    Ok(worst)
+}
+
+fn write_line(out: &mut impl Write, line: &OutputLine) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, line)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+fn write_text(out: &mut impl Write, answered: &Answered, quiet: bool) -> io::Result<()> {
+    let answer = &answered.answer;
+    writeln!(out, "{}", one_line(&answer.text))?;
+    if quiet {
+        return Ok(());
+    }
+    match answer.outcome {
+        Outcome::Declined => writeln!(out, "  no mask: the model wrote no [SEG]")?,
+        Outcome::Empty => writeln!(out, "  empty mask: the model wrote [SEG], but no pixel belongs to it")?,
+        Outcome::Segmented => {}
+    }
+    if answer.stop == Some(StopReason::MaxNewTokens) {
+        writeln!(out, "  cut off: the answer reached --max-new-tokens")?;
+    }
+    let total = f64::from(answered.record.size[0]) * f64::from(answered.record.size[1]);
+    for (entry, mask) in answered.record.masks.iter().zip(&answer.masks) {
+        let share = 100.0 * entry.area as f64 / total;
+        writeln!(
+            out,
+            "  mask: {} pixels ({share:.1} %), predicted IoU {:.2}, {} points",
+            entry.area,
+            entry.scores.predicted_iou,
+            mask.points.len()
+        )?;
+    }
+    for file in &answered.files {
+        writeln!(out, "  wrote {}", file.display())?;
+    }
+    Ok(())
+}

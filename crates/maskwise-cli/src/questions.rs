@@ -1,0 +1,184 @@
+//! Where the questions of `segment` come from: an image, a folder, or JSON lines.
+
+use anyhow::{Context, bail};
+use serde::Deserialize;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::path::{Path, PathBuf};
+
+/// Extensions of the formats that can be read.
+const IMAGE_EXTENSIONS: [&str; 11] =
+    ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "tga", "ico", "jfif"];
+
+/// One question about one image.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Item {
+    /// Where the image lies.
+    pub(crate) path: PathBuf,
+    /// The image as the input named it.
+    pub(crate) image: String,
+    pub(crate) question: String,
+    /// An answer for the model to read instead of writing one.
+    pub(crate) answer: Option<String>,
+    /// What the input called this item.
+    pub(crate) id: Option<serde_json::Value>,
+    /// How its files are called, without an extension.
+    pub(crate) name: String,
+}
+
+/// The items of an input, as they come; an unreadable line is an error in its place.
+pub(crate) struct Items {
+    pub(crate) items: Box<dyn Iterator<Item = anyhow::Result<Item>>>,
+    /// Whether this is a batch, whose results are JSON lines.
+    pub(crate) batch: bool,
+}
+
+impl Items {
+    pub(crate) fn open(input: &Path, questions: &[String]) -> anyhow::Result<Self> {
+        if is_json_lines(input) {
+            if !questions.is_empty() {
+                bail!("the questions are in {}; leave them out of the command", input.display());
+            }
+            return Ok(Self { items: json_lines(input)?, batch: true });
+        }
+        if questions.is_empty() {
+            bail!("no question: give one after the image, for example \"What could be used to cut paper?\"");
+        }
+        if input.is_dir() {
+            let images = images_below(input)?;
+            if images.is_empty() {
+                bail!("no image in {}; looked for {}", input.display(), IMAGE_EXTENSIONS.join(", "));
+            }
+            let (input, questions) = (input.to_owned(), questions.to_vec());
+            let items = images.into_iter().flat_map(move |path| of_image(&path, &input, &questions));
+            return Ok(Self { items: Box::new(items.map(Ok)), batch: true });
+        }
+        let parent = input.parent().unwrap_or(Path::new("")).to_owned();
+        let items = of_image(input, &parent, questions);
+        Ok(Self { items: Box::new(items.into_iter().map(Ok)), batch: false })
+    }
+}
+
+fn is_json_lines(input: &Path) -> bool {
+    input == Path::new("-") || input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"))
+}
+
+/// One item for each question about the image at `path`; files are named by its path below `root`.
+fn of_image(path: &Path, root: &Path, questions: &[String]) -> Vec<Item> {
+    let below = path.strip_prefix(root).unwrap_or(path);
+    let stem = below.with_extension("").to_string_lossy().into_owned();
+    let several = questions.len() > 1;
+    let item = |(index, question): (usize, &String)| Item {
+        path: path.to_owned(),
+        image: path.display().to_string(),
+        question: question.clone(),
+        answer: None,
+        id: None,
+        name: if several { format!("{stem}_q{}", index + 1) } else { stem.clone() },
+    };
+    questions.iter().enumerate().map(item).collect()
+}
+
+/// Images below a folder, in order of their paths.
+fn images_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        for entry in entries {
+            let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
+            let (path, kind) = (entry.path(), entry.file_type()?);
+            // A link to a folder is not followed: it may lead back up.
+            if kind.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| is_image_extension(&extension.to_string_lossy())) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_image_extension(extension: &str) -> bool {
+    IMAGE_EXTENSIONS.contains(&extension.to_ascii_lowercase().as_str())
+}
+
+/// A line of the input.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Line {
+    image: PathBuf,
+    question: String,
+    #[serde(default)]
+    answer: Option<String>,
+    #[serde(default)]
+    id: Option<serde_json::Value>,
+}
+
+fn json_lines(input: &Path) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<Item>>>> {
+    let standard_input = input == Path::new("-");
+    let reader: Box<dyn BufRead> = if standard_input {
+        Box::new(BufReader::new(io::stdin()))
+    } else {
+        Box::new(BufReader::new(File::open(input).with_context(|| format!("cannot open {}", input.display()))?))
+    };
+    let root = if standard_input { PathBuf::new() } else { input.parent().unwrap_or(Path::new("")).to_owned() };
+    let source = if standard_input { "standard input".to_owned() } else { input.display().to_string() };
+    let items = reader.lines().enumerate().filter_map(move |(index, line)| {
+        let number = index + 1;
+        let line = match line {
+            Ok(line) if line.trim().is_empty() => return None,
+            Ok(line) => line,
+            Err(error) => return Some(Err(error).with_context(|| format!("{source}, line {number}"))),
+        };
+        let parsed = serde_json::from_str::<Line>(&line).with_context(|| format!("{source}, line {number}"));
+        Some(parsed.map(|line| {
+            let stem = line.image.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            Item {
+                path: root.join(&line.image),
+                image: line.image.display().to_string(),
+                question: line.question,
+                answer: line.answer,
+                id: line.id,
+                name: format!("{number:06}_{stem}"),
+            }
+        }))
+    });
+    Ok(Box::new(items))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_is_walked_in_order() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join("sub")).unwrap();
+        for name in ["b.PNG", "a.jpg", "notes.txt", "sub/c.webp"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let items = Items::open(folder.path(), &["x".into(), "y".into()]).unwrap();
+        let names: Vec<String> = items.items.map(|item| item.unwrap().name).collect();
+        assert!(items.batch);
+        assert_eq!(names, ["a_q1", "a_q2", "b_q1", "b_q2", "sub/c_q1", "sub/c_q2"]);
+    }
+
+    #[test]
+    fn json_lines_keep_their_numbers_and_report_defects_in_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("questions.jsonl");
+        std::fs::write(&path, "{\"image\": \"a.png\", \"question\": \"q\", \"id\": 7}\n\n{\"image\": 3}\n").unwrap();
+        let items: Vec<_> = Items::open(&path, &[]).unwrap().items.collect();
+        let first = items[0].as_ref().unwrap();
+        assert_eq!((first.name.as_str(), first.path.as_path()), ("000001_a", folder.path().join("a.png").as_path()));
+        assert!(format!("{:#}", items[1].as_ref().unwrap_err()).contains("line 3"));
+    }
+
+    #[test]
+    fn a_missing_question_is_named() {
+        assert!(Items::open(Path::new("a.png"), &[]).err().unwrap().to_string().contains("no question"));
+        assert!(Items::open(Path::new("a.jsonl"), &["q".into()]).err().unwrap().to_string().contains("leave them out"));
+    }
+}

@@ -1,0 +1,159 @@
+use crate::error::Result;
+use candle_core::Tensor;
+use maskwise_data::draw::{self, Layer, OverlayStyle, PointMark, palette_color};
+use maskwise_data::image::RgbImage;
+use maskwise_data::mask::Mask;
+use maskwise_data::mask::rle::Rle;
+use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, full_resolution_map};
+use maskwise_models::systems::read::{Family, StopReason};
+use serde::{Deserialize, Serialize};
+
+/// What came of a question.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// What was asked.
+    pub question: String,
+    /// The answer in words; `[SEG]` stays in it where a mask belongs.
+    pub text: String,
+    /// Whether there is a mask.
+    pub outcome: Outcome,
+    /// One mask for each `[SEG]` of the answer, in order.
+    pub masks: Vec<AnswerMask>,
+    /// Whether the answer was given by the caller rather than written by the model.
+    pub teacher_forced: bool,
+    /// Why writing ended; none for a teacher-forced answer.
+    pub stop: Option<StopReason>,
+    /// How long each stage took.
+    pub timings: Timings,
+    /// Which model answered.
+    pub model: ModelIdentity,
+}
+
+/// Whether an answer came with a mask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// At least one mask has a pixel.
+    Segmented,
+    /// The model wrote no `[SEG]`: it says that the thing is not there, or just talks.
+    Declined,
+    /// There is a `[SEG]`, but no mask has a pixel.
+    Empty,
+}
+
+impl Outcome {
+    pub(crate) fn of(masks: &[AnswerMask]) -> Self {
+        if masks.is_empty() {
+            Self::Declined
+        } else if masks.iter().all(|mask| mask.mask.is_empty()) {
+            Self::Empty
+        } else {
+            Self::Segmented
+        }
+    }
+}
+
+/// The mask of one `[SEG]`.
+#[derive(Debug, Clone)]
+pub struct AnswerMask {
+    /// The mask, at the size of the image.
+    pub mask: Mask,
+    /// The words of the answer before this `[SEG]`.
+    pub phrase: String,
+    /// How sure the model seems.
+    pub scores: Scores,
+    /// The points that prompted SAM, in pixels of the image; none for LISA and SESAME.
+    pub points: Vec<PointMark>,
+    pub(crate) similarity: Tensor,
+    pub(crate) size: (usize, usize),
+}
+
+/// How sure the model seems. None of these is calibrated: they order answers of one model, no more.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Scores {
+    /// The mask decoder's own estimate of the IoU, about 0..1.
+    pub predicted_iou: f32,
+    /// Mean probability of the pixels in the mask, 0.5..1; 0 for an empty mask.
+    pub mean_probability: f32,
+    /// Probability of `[SEG]` where it was written, 0..1.
+    pub seg_probability: f32,
+}
+
+/// Seconds that each stage took; 0 where the encoding of an earlier question was used.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Timings {
+    /// CLIP and projector.
+    pub encode_for_language: f64,
+    /// The language model.
+    pub answer: f64,
+    /// SAM's image encoder.
+    pub encode_for_masks: f64,
+    /// Points, prompt encoder, mask decoder, resizing.
+    pub masks: f64,
+    /// Tokens of the answer.
+    pub tokens: usize,
+}
+
+/// Which model answered, and how it ran.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelIdentity {
+    /// The folder or the repository.
+    pub name: String,
+    /// The commit of a repository.
+    pub revision: Option<String>,
+    /// SHA-256 of `config.json`, hexadecimal.
+    pub config_sha256: String,
+    /// Which published system it is.
+    pub system: Family,
+    /// The language model's dtype.
+    pub dtype: String,
+    /// `exact` or `fast`.
+    pub mode: String,
+    /// The device.
+    pub device: String,
+}
+
+impl Answer {
+    /// The image with each mask tinted and outlined in a colour of its own, and the points: red positive, blue negative, grey
+    /// neutral.
+    ///
+    /// # Errors
+    /// When the image has another size than the masks.
+    pub fn draw_on(&self, image: &RgbImage) -> Result<RgbImage> {
+        let layers: Vec<Layer> = self
+            .masks
+            .iter()
+            .enumerate()
+            .map(|(index, mask)| Layer { mask: &mask.mask, color: palette_color(index), points: &mask.points })
+            .collect();
+        Ok(draw::overlay(image, &layers, &OverlayStyle::for_image(image))?)
+    }
+}
+
+impl AnswerMask {
+    /// The mask as COCO RLE.
+    pub fn to_rle(&self) -> Rle {
+        self.mask.to_rle()
+    }
+
+    /// Similarity of the `[SEG]` state with the image tokens at every pixel, normalised to 0..1, row-major; 0 outside of the
+    /// central square that the language model saw.
+    ///
+    /// # Errors
+    /// When the similarity is the same everywhere.
+    pub fn similarity_map(&self) -> Result<Vec<f32>> {
+        let map_size = SimilarityPointsConfig::read_7b().map_size;
+        let map = full_resolution_map(&self.similarity, self.size, map_size)?;
+        Ok(map.flatten_all()?.to_vec1()?)
+    }
+
+    /// The similarity as a heat map over the image.
+    ///
+    /// # Errors
+    /// As [`AnswerMask::similarity_map`], or when the image has another size than the mask.
+    pub fn draw_similarity(&self, image: &RgbImage) -> Result<RgbImage> {
+        let mut picture = draw::heat_map(image, &self.similarity_map()?)?;
+        draw::draw_points(&mut picture, &self.points, OverlayStyle::for_image(image).point_radius);
+        Ok(picture)
+    }
+}

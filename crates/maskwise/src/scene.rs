@@ -1,0 +1,327 @@
+use crate::answer::{Answer, AnswerMask, Outcome, Scores, Timings};
+use crate::error::Result;
+use crate::segmenter::Segmenter;
+use candle_core::{D, DType, Tensor};
+use maskwise_data::draw::PointMark;
+use maskwise_data::image::RgbImage;
+use maskwise_data::mask::Mask;
+use maskwise_data::text::prompt::{UserTextPolicy, check_context, tokenize_image_prompt, user_text};
+use maskwise_data::text::{Conversation, ConversationTemplate, IMAGE_TOKEN, Speaker};
+use maskwise_models::ModelError;
+use maskwise_models::systems::read::{SegmentInputs, SegmentedMask, StopReason};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+/// What happens while a question is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// A stage began.
+    Stage(Stage),
+    /// The model wrote its n-th token.
+    Token(usize),
+}
+
+/// The stages of an answer, in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stage {
+    /// CLIP and the projector: what the language model sees. Once per image.
+    EncodeForLanguage,
+    /// The language model reads the prompt and writes the answer.
+    Answer,
+    /// SAM's image encoder. Once per image, and only if a mask is needed.
+    EncodeForMasks,
+    /// Points, prompt encoder, mask decoder, resizing.
+    Masks,
+}
+
+/// How a question is asked.
+#[derive(Debug, Clone)]
+pub struct AskOptions {
+    /// Who writes the answer.
+    pub mode: AskMode,
+    /// At most this many tokens are written.
+    pub max_new_tokens: usize,
+    /// What to do with control tokens in the question.
+    pub policy: UserTextPolicy,
+    /// Earlier turns about the same image.
+    pub history: Vec<Turn>,
+}
+
+impl Default for AskOptions {
+    fn default() -> Self {
+        Self { mode: AskMode::Generate, max_new_tokens: 512, policy: UserTextPolicy::Refuse, history: Vec::new() }
+    }
+}
+
+/// Who writes the answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AskMode {
+    /// The model, greedily.
+    Generate,
+    /// The caller: the model reads this answer and draws its `[SEG]`, the mode of the published validation tables.
+    TeacherForced(String),
+}
+
+/// A question and its answer in words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Turn {
+    /// What was asked.
+    pub question: String,
+    /// What was answered.
+    pub answer: String,
+}
+
+/// An image that questions are asked about; encodings are kept between them.
+pub struct Scene<'a> {
+    segmenter: &'a Segmenter,
+    image: RgbImage,
+    image_tokens: Option<Tensor>,
+    embedding: Option<EmbeddedImage>,
+}
+
+struct EmbeddedImage {
+    embedding: Tensor,
+    input_size: (usize, usize),
+    original_size: (usize, usize),
+}
+
+/// Prompt and answer as ids, with the state of every position.
+struct Read {
+    ids: Vec<i64>,
+    hidden: Tensor,
+    text: String,
+    /// `[SEG]`s of the prompt, which are not this answer's.
+    earlier_segs: usize,
+    answer_start: usize,
+    stop: Option<StopReason>,
+}
+
+impl<'a> Scene<'a> {
+    pub(crate) fn new(segmenter: &'a Segmenter, image: &RgbImage) -> Result<Self> {
+        // Sizes that the preprocessors refuse are refused here, before anything is asked.
+        segmenter.files.inputs.sam.resized_size(image)?;
+        Ok(Self { segmenter, image: image.clone(), image_tokens: None, embedding: None })
+    }
+
+    /// The image.
+    pub fn image(&self) -> &RgbImage {
+        &self.image
+    }
+
+    /// Asks a question with the default options.
+    ///
+    /// # Errors
+    /// As [`Scene::ask_with`].
+    pub fn ask(&mut self, question: &str) -> Result<Answer> {
+        self.ask_with(question, &AskOptions::default(), &mut |_| ControlFlow::Continue(()))
+    }
+
+    /// Asks a question. `on_event` hears of each stage and token, and may break off the writing.
+    ///
+    /// # Errors
+    /// When the question is empty, holds a control token or does not fit the context; when the model computes something
+    /// that no mask can be made of.
+    pub fn ask_with(
+        &mut self,
+        question: &str,
+        options: &AskOptions,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Answer> {
+        let mut timings = Timings::default();
+        let prompt = self.prompt(question, options, None)?;
+        self.encode_for_language(&mut timings, on_event)?;
+        let start = Instant::now();
+        let _ = on_event(Event::Stage(Stage::Answer));
+        let read = match &options.mode {
+            AskMode::Generate => self.generate(prompt, options, on_event)?,
+            AskMode::TeacherForced(answer) => self.read_answer(question, prompt, answer, options)?,
+        };
+        timings.answer = start.elapsed().as_secs_f64();
+        timings.tokens = read.ids.len() - read.answer_start;
+
+        let positions = self.segmenter.model.seg_positions(&read.ids)?.split_off(read.earlier_segs);
+        let masks = if positions.is_empty() {
+            Vec::new()
+        } else {
+            self.encode_for_masks(&mut timings, on_event)?;
+            let start = Instant::now();
+            let _ = on_event(Event::Stage(Stage::Masks));
+            let masks = self.masks(&read, &positions)?;
+            timings.masks = start.elapsed().as_secs_f64();
+            masks
+        };
+        Ok(Answer {
+            question: question.to_owned(),
+            text: read.text,
+            outcome: Outcome::of(&masks),
+            masks,
+            teacher_forced: matches!(options.mode, AskMode::TeacherForced(_)),
+            stop: read.stop,
+            timings,
+            model: self.segmenter.identity().clone(),
+        })
+    }
+
+    /// The ids of the conversation so far, this question, and `answer` if it is given.
+    fn prompt(&self, question: &str, options: &AskOptions, answer: Option<&str>) -> Result<Vec<i64>> {
+        let files = &self.segmenter.files;
+        let names = &files.system.conversation;
+        let name = match options.mode {
+            AskMode::Generate => &names.generate,
+            AskMode::TeacherForced(_) => &names.teacher_forced,
+        };
+        let context = self.segmenter.context();
+        let question = user_text(&files.tokenizer, question, context, options.policy)?;
+        let mut conversation = Conversation::new(ConversationTemplate::by_name(name)?);
+        for (index, turn) in options.history.iter().enumerate() {
+            conversation.push(Speaker::User, Some(&with_image(index == 0, &turn.question)));
+            conversation.push(Speaker::Assistant, Some(&turn.answer));
+        }
+        conversation.push(Speaker::User, Some(&with_image(options.history.is_empty(), &question)));
+        conversation.push(Speaker::Assistant, answer);
+        let prompt = maskwise_data::text::prompt::mark_images(&conversation.prompt()?);
+        let ids = tokenize_image_prompt(&files.tokenizer, &prompt)?;
+        check_context(ids.len() - 1 + self.segmenter.model.image_tokens(), context)?;
+        Ok(ids)
+    }
+
+    fn generate(
+        &self,
+        prompt: Vec<i64>,
+        options: &AskOptions,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Read> {
+        let model = &self.segmenter.model;
+        let mut written = 0;
+        let generation = model.generate(&prompt, self.image_tokens()?, options.max_new_tokens, &mut |_| {
+            written += 1;
+            on_event(Event::Token(written))
+        })?;
+        Ok(Read {
+            text: self.decode(generation.answer())?,
+            earlier_segs: self.count_segs(&prompt),
+            answer_start: generation.prompt_ids,
+            ids: generation.ids,
+            hidden: generation.hidden,
+            stop: Some(generation.stop),
+        })
+    }
+
+    fn read_answer(&self, question: &str, prompt: Vec<i64>, answer: &str, options: &AskOptions) -> Result<Read> {
+        let ids = self.prompt(question, options, Some(answer))?;
+        let hidden = self.segmenter.model.hidden_states(&ids, self.image_tokens()?)?;
+        Ok(Read {
+            text: answer.to_owned(),
+            earlier_segs: self.count_segs(&prompt),
+            answer_start: prompt.len().min(ids.len()),
+            ids,
+            hidden,
+            stop: None,
+        })
+    }
+
+    fn masks(&self, read: &Read, positions: &[usize]) -> Result<Vec<AnswerMask>> {
+        let model = &self.segmenter.model;
+        let Some(embedded) = &self.embedding else { return Ok(Vec::new()) };
+        let inputs = SegmentInputs {
+            embedding: &embedded.embedding,
+            input_size: embedded.input_size,
+            original_size: embedded.original_size,
+        };
+        let segmented = model.segment_positions(&read.ids, &read.hidden, positions, inputs)?;
+        let phrases = self.phrases(&read.ids[read.answer_start..])?;
+        let mut masks = Vec::with_capacity(segmented.len());
+        for ((index, segmented), position) in segmented.into_iter().enumerate().zip(positions) {
+            let seg_probability = self.seg_probability(&read.hidden.get(*position)?)?;
+            let phrase = phrases.get(index).cloned().unwrap_or_default();
+            masks.push(self.finish_mask(segmented, phrase, seg_probability)?);
+        }
+        Ok(masks)
+    }
+
+    fn finish_mask(&self, segmented: SegmentedMask, phrase: String, seg_probability: f32) -> Result<AnswerMask> {
+        let (height, width) = segmented.logits.dims2()?;
+        let logits = segmented.logits.flatten_all()?.to_vec1::<f32>()?;
+        let mask = Mask::from_logits(&logits, height, width)?;
+        let inside = logits.iter().filter(|logit| **logit > 0.0);
+        let total: f64 = inside.map(|logit| 1.0 / (1.0 + f64::from(-logit).exp())).sum();
+        let mean_probability = if mask.is_empty() { 0.0 } else { (total / mask.area() as f64) as f32 };
+        let points = match &segmented.points {
+            None => Vec::new(),
+            Some(points) => {
+                let coordinates = points.coordinates.to_vec2::<f32>()?;
+                let labels = points.labels();
+                coordinates.iter().zip(labels).map(|(xy, label)| PointMark { x: xy[0], y: xy[1], label }).collect()
+            }
+        };
+        let scores = Scores { predicted_iou: segmented.predicted_iou, mean_probability, seg_probability };
+        Ok(AnswerMask { mask, phrase, scores, points, similarity: segmented.similarity, size: (height, width) })
+    }
+
+    /// The probability that the language model gives `[SEG]` after `state` `[width]`.
+    fn seg_probability(&self, state: &Tensor) -> Result<f32> {
+        let model = &self.segmenter.model;
+        let logits = model.language_model.logits(&state.unsqueeze(0)?)?.to_dtype(DType::F32)?;
+        let probabilities = maskwise_nn::ops::softmax(&logits)?.squeeze(0)?;
+        Ok(probabilities.get_on_dim(D::Minus1, model.special.seg as usize)?.to_scalar()?)
+    }
+
+    /// The words of the answer before each `[SEG]`, back to the one before it.
+    fn phrases(&self, answer: &[i64]) -> Result<Vec<String>> {
+        let seg = i64::from(self.segmenter.model.special.seg);
+        let parts: Vec<&[i64]> = answer.split(|id| *id == seg).collect();
+        parts[..parts.len() - 1].iter().map(|part| self.decode(part)).collect()
+    }
+
+    fn decode(&self, ids: &[i64]) -> Result<String> {
+        let ids: Vec<u32> = ids.iter().filter_map(|id| u32::try_from(*id).ok()).collect();
+        Ok(self.segmenter.files.tokenizer.decode(&ids, true)?.trim().to_owned())
+    }
+
+    fn count_segs(&self, ids: &[i64]) -> usize {
+        ids.iter().filter(|id| **id == i64::from(self.segmenter.model.special.seg)).count()
+    }
+
+    fn image_tokens(&self) -> Result<&Tensor> {
+        let missing = || ModelError::Prompt("the image was not encoded".to_owned());
+        Ok(self.image_tokens.as_ref().ok_or_else(missing)?)
+    }
+
+    fn encode_for_language(
+        &mut self,
+        timings: &mut Timings,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if self.image_tokens.is_none() {
+            let start = Instant::now();
+            let _ = on_event(Event::Stage(Stage::EncodeForLanguage));
+            let pixels = self.segmenter.files.inputs.for_language(&self.image)?;
+            self.image_tokens = Some(self.segmenter.model.encode_for_language(&pixels)?);
+            timings.encode_for_language = start.elapsed().as_secs_f64();
+        }
+        Ok(())
+    }
+
+    fn encode_for_masks(
+        &mut self,
+        timings: &mut Timings,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<()> {
+        if self.embedding.is_none() {
+            let start = Instant::now();
+            let _ = on_event(Event::Stage(Stage::EncodeForMasks));
+            let inputs = self.segmenter.files.inputs.for_masks(&self.image)?;
+            self.embedding = Some(EmbeddedImage {
+                embedding: self.segmenter.model.encode_for_masks(&inputs.pixels)?,
+                input_size: inputs.input_size,
+                original_size: inputs.original_size,
+            });
+            timings.encode_for_masks = start.elapsed().as_secs_f64();
+        }
+        Ok(())
+    }
+}
+
+fn with_image(first: bool, question: &str) -> String {
+    if first { format!("{IMAGE_TOKEN}\n{question}") } else { question.to_owned() }
+}

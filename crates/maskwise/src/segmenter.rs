@@ -1,0 +1,186 @@
+use crate::answer::ModelIdentity;
+use crate::device::{DeviceChoice, DtypeChoice, NumericMode};
+use crate::error::{Error, Result};
+use crate::hub::Environment;
+use crate::scene::Scene;
+use crate::source::{ModelSource, cached_tower};
+use maskwise_data::image::RgbImage;
+use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Thresholds};
+use maskwise_models::systems::read::{LoadOptions, ModelFiles, ModelPlaces, ProgressObserver, ReadModel};
+use sha2::{Digest, Sha256};
+
+/// How a model is loaded.
+#[derive(Default)]
+pub struct SegmenterOptions {
+    /// Where it runs.
+    pub device: DeviceChoice,
+    /// The dtype; by the model's size if absent (see [`DtypeChoice::for_parameters`]).
+    pub dtype: Option<DtypeChoice>,
+    /// How closely the reference's rounding is followed.
+    pub mode: NumericMode,
+    /// Vision tower and SAM outside of the model folder.
+    pub places: ModelPlaces,
+    /// What to change of the model's own points.
+    pub points: PointsChoice,
+    /// Load weights that look untrained all the same.
+    pub allow_untrained: bool,
+    /// Called with (bytes read, bytes in all) while weights are read.
+    pub on_progress: Option<ProgressObserver>,
+    /// Where the hub cache is; read from the process's environment if absent.
+    pub environment: Option<Environment>,
+}
+
+/// What to change of a model's configured similarity points.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct PointsChoice {
+    /// No points at all: what LISA and SESAME do.
+    pub none: bool,
+    /// The number of points.
+    pub num_points: Option<usize>,
+    /// The lowest value of a positive cell, 0..1.
+    pub t_pos: Option<f32>,
+    /// The highest value of a negative cell, 0..1.
+    pub t_neg: Option<f32>,
+    /// The factor by which the grid is reduced.
+    pub down_sample: Option<usize>,
+}
+
+impl PointsChoice {
+    /// The configuration after the changes. A model without points gets READ-7B's where any value is given.
+    ///
+    /// # Errors
+    /// When a value is out of range, or a threshold is given for a model whose thresholds follow mean and deviation.
+    pub fn apply(&self, configured: Option<SimilarityPointsConfig>) -> Result<Option<SimilarityPointsConfig>> {
+        if self.none {
+            return Ok(None);
+        }
+        if *self == Self::default() {
+            return Ok(configured);
+        }
+        let mut config = configured.unwrap_or_else(SimilarityPointsConfig::read_7b);
+        config.num_points = self.num_points.or(config.num_points);
+        config.down_sample = self.down_sample.unwrap_or(config.down_sample);
+        if self.t_pos.is_some() || self.t_neg.is_some() {
+            let Thresholds::Fixed { t_pos, t_neg } = config.thresholds else {
+                let reason = "this model's thresholds follow mean and deviation; fixed thresholds cannot be given";
+                return Err(Error::Model(maskwise_models::ModelError::Prompt(reason.to_owned())));
+            };
+            config.thresholds =
+                Thresholds::Fixed { t_pos: self.t_pos.unwrap_or(t_pos), t_neg: self.t_neg.unwrap_or(t_neg) };
+        }
+        config.check().map_err(maskwise_models::ModelError::Similarity)?;
+        Ok(Some(config))
+    }
+}
+
+/// A loaded model that answers questions about images.
+pub struct Segmenter {
+    pub(crate) model: ReadModel,
+    pub(crate) files: ModelFiles,
+    identity: ModelIdentity,
+}
+
+impl Segmenter {
+    /// Loads a model. Nothing is downloaded; the hub cache is looked up for the model and for the vision tower that its
+    /// configuration names.
+    ///
+    /// # Errors
+    /// When the model, its tower or the device is not there, or the weights do not fit: see [`Error`].
+    pub fn load(source: &ModelSource, options: SegmenterOptions) -> Result<Self> {
+        let environment = options.environment.unwrap_or_else(Environment::from_env);
+        let folder = source.locate(&environment)?;
+        let mut files = open_files(&folder, options.places, &environment)?;
+        files.system.similarity_points = options.points.apply(files.system.similarity_points.take())?;
+        let device = options.device.open()?;
+        let parameters = count_parameters(&files)?;
+        let dtype = options.dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters));
+        let model = files.load(LoadOptions {
+            types: options.mode.types(dtype, options.device),
+            device,
+            allow_untrained: options.allow_untrained,
+            on_progress: options.on_progress,
+        })?;
+        let config_path = folder.join("config.json");
+        let config = std::fs::read(&config_path).map_err(|source| Error::Read { path: config_path, source })?;
+        let digest = Sha256::digest(&config);
+        let identity = ModelIdentity {
+            name: source.to_string(),
+            revision: source.revision(&environment),
+            config_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
+            system: files.system.system,
+            dtype: dtype.to_string(),
+            mode: options.mode.to_string(),
+            device: options.device.to_string(),
+        };
+        Ok(Self { model, files, identity })
+    }
+
+    /// Looks at an image; it is encoded when the first question needs it, and only once.
+    ///
+    /// # Errors
+    /// When the image has no pixel or is too thin for the model.
+    pub fn look(&self, image: &RgbImage) -> Result<Scene<'_>> {
+        Scene::new(self, image)
+    }
+
+    /// Which model this is and how it runs.
+    pub fn identity(&self) -> &ModelIdentity {
+        &self.identity
+    }
+
+    /// How many positions the model's context holds, image tokens included.
+    pub fn context(&self) -> usize {
+        self.model.language_model.config().max_position_embeddings
+    }
+}
+
+/// Opens the small files of a model, with the hub cache as one of the places where the vision tower may lie.
+pub(crate) fn open_files(
+    folder: &std::path::Path,
+    mut places: ModelPlaces,
+    environment: &Environment,
+) -> Result<ModelFiles> {
+    let config = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
+    let named = crate::hub::vision_tower_of(&config);
+    places.vision_tower_candidates.extend(named.and_then(|name| cached_tower(environment, &name)));
+    Ok(ModelFiles::open(folder, &places)?)
+}
+
+/// Values in the checkpoint and in its vision tower.
+fn count_parameters(files: &ModelFiles) -> Result<u64> {
+    let count = |source: &dyn maskwise_nn::weights::TensorSource| -> u64 {
+        source.tensors().values().map(|info| info.element_count() as u64).sum()
+    };
+    Ok(count(files.open_checkpoint()?.as_ref()) + count(files.open_vision_tower()?.as_ref()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_are_changed_one_by_one() {
+        let read = Some(SimilarityPointsConfig::read_7b());
+        assert_eq!(PointsChoice::default().apply(read.clone()).unwrap(), read);
+        assert_eq!(PointsChoice { none: true, ..Default::default() }.apply(read.clone()).unwrap(), None);
+        let changed = PointsChoice { num_points: Some(10), t_pos: Some(0.7), ..Default::default() };
+        let config = changed.apply(read).unwrap().unwrap();
+        assert_eq!(config.num_points, Some(10));
+        assert_eq!(config.thresholds, Thresholds::Fixed { t_pos: 0.7, t_neg: 0.2 });
+        assert_eq!(changed.apply(None).unwrap().unwrap().down_sample, 2);
+    }
+
+    #[test]
+    fn values_out_of_range_are_refused() {
+        for choice in [
+            PointsChoice { num_points: Some(0), ..Default::default() },
+            PointsChoice { t_pos: Some(1.5), ..Default::default() },
+            PointsChoice { t_neg: Some(0.9), ..Default::default() },
+            PointsChoice { down_sample: Some(0), ..Default::default() },
+        ] {
+            assert!(choice.apply(Some(SimilarityPointsConfig::read_7b())).is_err(), "{choice:?}");
+        }
+        let adaptive = Some(SimilarityPointsConfig::algorithm_1());
+        assert!(PointsChoice { t_pos: Some(0.7), ..Default::default() }.apply(adaptive).is_err());
+    }
+}
