@@ -6,6 +6,7 @@ pub(crate) mod losses;
 pub(crate) mod points;
 pub(crate) mod recorded;
 pub(crate) mod system;
+pub(crate) mod tiny;
 
 pub(crate) use goldens::{Goldens, goldens_folder};
 pub(crate) use system::System;
