@@ -1,11 +1,12 @@
 //! Answering items one after the other, each image decoded and encoded once.
 
-use crate::exit::{Ending, one_line};
+use crate::decode::decode;
+use crate::exit::{Ending, describe};
 use crate::output::Output;
 use crate::questions::Item;
 use crate::ui;
 use indicatif::ProgressBar;
-use maskwise::image::{DecodeOptions, decode_path};
+use maskwise::image::DecodeOptions;
 use maskwise::{Answer, AskMode, AskOptions, Outcome, Record, Scene, Segmenter};
 use serde::Serialize;
 use std::ops::ControlFlow;
@@ -56,7 +57,7 @@ impl<'a> OutputLine<'a> {
             id: item.and_then(|item| item.id.as_ref()),
             image: item.map(|item| item.image.as_str()),
             question: item.map(|item| item.question.as_str()),
-            error: one_line(&format!("{error:#}")),
+            error: describe(error),
         }
     }
 }
@@ -79,7 +80,7 @@ impl<'a> Answerer<'a> {
         if !known {
             // The old image's encodings are let go before the new ones are made.
             self.scene = None;
-            let image = decode_path(&item.path, &self.decode)?;
+            let image = decode(&item.path, &self.decode)?;
             self.scene = Some((item.path.clone(), self.segmenter.look(&image)?));
         }
         let Some((_, scene)) = &mut self.scene else { anyhow::bail!("no image") };
@@ -98,7 +99,7 @@ impl<'a> Answerer<'a> {
                 entry.polygons = Some(polygons(&mask.mask));
             }
         }
-        let files = self.output.write(&item.name, scene.image(), &answer, &mut record)?;
+        let files = self.output.write(&item.name, &item.path, scene.image(), &answer, &mut record)?;
         Ok(Answered { answer, record, files })
     }
 }
@@ -106,6 +107,15 @@ impl<'a> Answerer<'a> {
 /// COCO polygons, holes joined to their outlines.
 fn polygons(mask: &maskwise::mask::Mask) -> Vec<Vec<f64>> {
     mask.to_polygons().iter().map(|polygon| polygon.to_single_ring().concat()).collect()
+}
+
+/// Why there is no mask to see, in words, where there is none.
+pub(crate) fn without_mask(outcome: Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Segmented => None,
+        Outcome::Declined => Some("no mask: there is no [SEG] in the answer"),
+        Outcome::Empty => Some("empty mask: there is a [SEG] in the answer, but no pixel belongs to it"),
+    }
 }
 
 /// The ending that an outcome stands for.

@@ -23,10 +23,40 @@ pub(crate) fn finish(result: anyhow::Result<Ending>) -> ExitCode {
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             // Where even the error stream is gone there is nobody to tell.
-            let _ = writeln!(io::stderr(), "error: {}", one_line(&format!("{error:#}")));
+            let _ = writeln!(io::stderr(), "error: {}", describe(&error));
             ExitCode::from(2)
         }
     }
+}
+
+/// What the parser of the command line has to say: help, or what is wrong with the command.
+pub(crate) fn usage(error: &clap::Error) -> ExitCode {
+    let code = if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+    let shown = if error.kind() == clap::error::ErrorKind::ValueValidation {
+        // The value's own message says it all; usage would bury it.
+        let text = error.to_string();
+        let text = text.split("\n\n").next().unwrap_or_default();
+        writeln!(io::stderr(), "{}", one_line(text))
+    } else {
+        error.print()
+    };
+    // Where the stream is gone there is nobody to tell.
+    let _ = shown;
+    code
+}
+
+/// The error and its causes on one line, a cause left out where the message before it has quoted it.
+pub(crate) fn describe(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    one_line(&text)
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -54,6 +84,15 @@ mod tests {
     #[test]
     fn escape_sequences_do_not_reach_the_terminal() {
         assert_eq!(one_line("a\nb\x1b[2Jc"), "a b\\u{1b}[2Jc");
+    }
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || io::Error::other("the disk is gone");
+        let quoted = anyhow::Error::new(cause()).context("cannot read a.png: the disk is gone");
+        assert_eq!(describe(&quoted), "cannot read a.png: the disk is gone");
+        let plain = anyhow::Error::new(cause()).context("cannot read a.png");
+        assert_eq!(describe(&plain), "cannot read a.png: the disk is gone");
     }
 
     #[test]

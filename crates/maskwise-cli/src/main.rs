@@ -3,8 +3,10 @@
 mod args;
 mod batch;
 mod commands;
+mod decode;
 mod exit;
 mod output;
+mod panics;
 mod questions;
 mod ui;
 
@@ -16,7 +18,11 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    panics::install();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return exit::usage(&error),
+    };
     let result = match &cli.command {
         Command::Segment(arguments) => commands::segment::run(arguments, cli.quiet),
         Command::Chat(arguments) => commands::chat::run(arguments, cli.quiet),

@@ -28,14 +28,16 @@ impl Output {
         std::fs::create_dir_all(&self.folder)
             .with_context(|| format!("cannot create the output folder {}", self.folder.display()))?;
         let probe = self.folder.join(format!(".maskwise-{}", std::process::id()));
-        std::fs::write(&probe, b"").with_context(|| format!("cannot write into {}", self.folder.display()))?;
+        std::fs::write(&probe, b"")
+            .with_context(|| format!("cannot write into {}", self.folder.display()))?;
         std::fs::remove_file(&probe).with_context(|| format!("cannot write into {}", self.folder.display()))
     }
 
-    /// Writes the pictures of `answer` under `name` and notes them in `record`.
+    /// Writes the pictures of `answer` on the image at `image_path` under `name` and notes them in `record`.
     pub(crate) fn write(
         &self,
         name: &str,
+        image_path: &Path,
         image: &RgbImage,
         answer: &Answer,
         record: &mut Record,
@@ -64,22 +66,32 @@ impl Output {
                 note(path);
             }
         }
+        let mut note = |path: PathBuf| {
+            record.files.push(path.display().to_string());
+            written.push(path);
+        };
         let path = file("_overlay.png");
         png::write_rgb(&path, &answer.draw_on(image)?)?;
-        written.push(path);
+        note(path);
         if self.labelme {
             let path = file("_labelme.json");
-            write_labelme(&path, answer, record)?;
-            written.push(path);
+            write_labelme(&path, image_path, image, answer)?;
+            note(path);
         }
         Ok(written)
     }
 }
 
-fn write_labelme(path: &Path, answer: &Answer, record: &Record) -> anyhow::Result<()> {
-    let mut labelme = LabelMe::new(&record.image, record.size[0] as usize, record.size[1] as usize);
+fn write_labelme(path: &Path, image_path: &Path, image: &RgbImage, answer: &Answer) -> anyhow::Result<()> {
+    // LabelMe looks for the image from the folder of the annotation, which is not where this path starts from.
+    let image_path = std::path::absolute(image_path)
+        .with_context(|| format!("cannot tell where {} is", image_path.display()))?;
+    let (width, height) = image.dimensions();
+    let mut labelme = LabelMe::new(&image_path.display().to_string(), height as usize, width as usize);
+    let several = answer.masks.len() > 1;
     for mask in &answer.masks {
-        let label = if mask.phrase.is_empty() { &answer.question } else { &mask.phrase };
+        // What came before a single [SEG] is usually no more than "It is".
+        let label = if several && !mask.phrase.is_empty() { &mask.phrase } else { &answer.question };
         labelme.add_mask(label, &mask.mask, LABELME_TOLERANCE);
     }
     Ok(labelme.write(path)?)

@@ -2,6 +2,7 @@
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -34,8 +35,9 @@ pub(crate) struct Items {
 }
 
 impl Items {
-    pub(crate) fn open(input: &Path, questions: &[String]) -> anyhow::Result<Self> {
-        if is_json_lines(input) {
+    /// `output` is not searched for images where it lies inside of a folder: the results of an earlier run are there.
+    pub(crate) fn open(input: &Path, questions: &[String], output: &Path) -> anyhow::Result<Self> {
+        if is_json_lines(input) && !input.is_dir() {
             if !questions.is_empty() {
                 bail!("the questions are in {}; leave them out of the command", input.display());
             }
@@ -45,28 +47,45 @@ impl Items {
             bail!("no question: give one after the image, for example \"What could be used to cut paper?\"");
         }
         if input.is_dir() {
-            let images = images_below(input)?;
+            let images = images_below(input, output)?;
             if images.is_empty() {
                 bail!("no image in {}; looked for {}", input.display(), IMAGE_EXTENSIONS.join(", "));
             }
-            let (input, questions) = (input.to_owned(), questions.to_vec());
-            let items = images.into_iter().flat_map(move |path| of_image(&path, &input, &questions));
+            let questions = questions.to_vec();
+            let items = with_names(images, input)
+                .into_iter()
+                .flat_map(move |(path, name)| of_image(&path, &name, &questions));
             return Ok(Self { items: Box::new(items.map(Ok)), batch: true });
         }
-        let parent = input.parent().unwrap_or(Path::new("")).to_owned();
-        let items = of_image(input, &parent, questions);
+        let name = input.file_stem().unwrap_or_default().to_string_lossy();
+        let items = of_image(input, &name, questions);
         Ok(Self { items: Box::new(items.into_iter().map(Ok)), batch: false })
     }
 }
 
 fn is_json_lines(input: &Path) -> bool {
-    input == Path::new("-") || input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"))
+    input == Path::new("-")
+        || input.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("jsonl"))
 }
 
-/// One item for each question about the image at `path`; files are named by its path below `root`.
-fn of_image(path: &Path, root: &Path, questions: &[String]) -> Vec<Item> {
-    let below = path.strip_prefix(root).unwrap_or(path);
-    let stem = below.with_extension("").to_string_lossy().into_owned();
+/// Each image with the name of its files: its path below `root` without the extension, which stays where `a.jpg` and `a.png`
+/// would share a name.
+fn with_names(images: Vec<PathBuf>, root: &Path) -> Vec<(PathBuf, String)> {
+    let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
+    let mut shared = BTreeMap::new();
+    for path in &images {
+        *shared.entry(below(path).with_extension("")).or_insert(0) += 1;
+    }
+    let named = |path: PathBuf| {
+        let (whole, stem) = (below(&path), below(&path).with_extension(""));
+        let name = if shared[&stem] > 1 { whole } else { stem };
+        (path, name.to_string_lossy().into_owned())
+    };
+    images.into_iter().map(named).collect()
+}
+
+/// One item for each question about the image at `path`, whose files begin with `name`.
+fn of_image(path: &Path, name: &str, questions: &[String]) -> Vec<Item> {
     let several = questions.len() > 1;
     let item = |(index, question): (usize, &String)| Item {
         path: path.to_owned(),
@@ -74,24 +93,31 @@ fn of_image(path: &Path, root: &Path, questions: &[String]) -> Vec<Item> {
         question: question.clone(),
         answer: None,
         id: None,
-        name: if several { format!("{stem}_q{}", index + 1) } else { stem.clone() },
+        name: if several { format!("{name}_q{}", index + 1) } else { name.to_owned() },
     };
     questions.iter().enumerate().map(item).collect()
 }
 
-/// Images below a folder, in order of their paths.
-fn images_below(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
+/// Images below a folder and outside of `output`, in order of their paths.
+fn images_below(folder: &Path, output: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let output = output.canonicalize().ok();
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
-        let entries = std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
+        let entries =
+            std::fs::read_dir(&folder).with_context(|| format!("cannot list {}", folder.display()))?;
         for entry in entries {
             let entry = entry.with_context(|| format!("cannot list {}", folder.display()))?;
             let (path, kind) = (entry.path(), entry.file_type()?);
             // A link to a folder is not followed: it may lead back up.
             if kind.is_dir() {
-                folders.push(path);
-            } else if path.extension().is_some_and(|extension| is_image_extension(&extension.to_string_lossy())) {
+                if output.is_none() || path.canonicalize().ok() != output {
+                    folders.push(path);
+                }
+            } else if path
+                .extension()
+                .is_some_and(|extension| is_image_extension(&extension.to_string_lossy()))
+            {
                 found.push(path);
             }
         }
@@ -121,11 +147,22 @@ fn json_lines(input: &Path) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Re
     let reader: Box<dyn BufRead> = if standard_input {
         Box::new(BufReader::new(io::stdin()))
     } else {
-        Box::new(BufReader::new(File::open(input).with_context(|| format!("cannot open {}", input.display()))?))
+        Box::new(BufReader::new(
+            File::open(input).with_context(|| format!("cannot open {}", input.display()))?,
+        ))
     };
-    let root = if standard_input { PathBuf::new() } else { input.parent().unwrap_or(Path::new("")).to_owned() };
+    let root =
+        if standard_input { PathBuf::new() } else { input.parent().unwrap_or(Path::new("")).to_owned() };
     let source = if standard_input { "standard input".to_owned() } else { input.display().to_string() };
-    let items = reader.lines().enumerate().filter_map(move |(index, line)| {
+    let mut broken = false;
+    let items = reader.lines().enumerate().map_while(move |line| {
+        (!broken).then(|| {
+            // After bytes that are no UTF-8 the next line follows; after any other error the same one would, for ever.
+            broken = line.1.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::InvalidData);
+            line
+        })
+    });
+    let items = items.filter_map(move |(index, line)| {
         let number = index + 1;
         let line = match line {
             Ok(line) if line.trim().is_empty() => return None,
@@ -155,30 +192,50 @@ mod tests {
     #[test]
     fn a_folder_is_walked_in_order() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::create_dir(folder.path().join("sub")).unwrap();
-        for name in ["b.PNG", "a.jpg", "notes.txt", "sub/c.webp"] {
+        for name in ["sub", "out"] {
+            std::fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        for name in ["b.PNG", "a.jpg", "notes.txt", "sub/c.webp", "out/a_mask.png"] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
-        let items = Items::open(folder.path(), &["x".into(), "y".into()]).unwrap();
+        let questions = ["x".into(), "y".into()];
+        let items = Items::open(folder.path(), &questions, &folder.path().join("out")).unwrap();
         let names: Vec<String> = items.items.map(|item| item.unwrap().name).collect();
         assert!(items.batch);
         assert_eq!(names, ["a_q1", "a_q2", "b_q1", "b_q2", "sub/c_q1", "sub/c_q2"]);
     }
 
     #[test]
+    fn images_that_differ_in_the_extension_alone_keep_it() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.jpg", "a.png", "b.png"] {
+            std::fs::write(folder.path().join(name), "").unwrap();
+        }
+        let items = Items::open(folder.path(), &["x".into()], Path::new("out")).unwrap();
+        let names: Vec<String> = items.items.map(|item| item.unwrap().name).collect();
+        assert_eq!(names, ["a.jpg", "a.png", "b"]);
+    }
+
+    #[test]
     fn json_lines_keep_their_numbers_and_report_defects_in_place() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("questions.jsonl");
-        std::fs::write(&path, "{\"image\": \"a.png\", \"question\": \"q\", \"id\": 7}\n\n{\"image\": 3}\n").unwrap();
-        let items: Vec<_> = Items::open(&path, &[]).unwrap().items.collect();
+        std::fs::write(&path, "{\"image\": \"a.png\", \"question\": \"q\", \"id\": 7}\n\n{\"image\": 3}\n")
+            .unwrap();
+        let items: Vec<_> = Items::open(&path, &[], Path::new("out")).unwrap().items.collect();
         let first = items[0].as_ref().unwrap();
-        assert_eq!((first.name.as_str(), first.path.as_path()), ("000001_a", folder.path().join("a.png").as_path()));
+        assert_eq!(
+            (first.name.as_str(), first.path.as_path()),
+            ("000001_a", folder.path().join("a.png").as_path())
+        );
         assert!(format!("{:#}", items[1].as_ref().unwrap_err()).contains("line 3"));
     }
 
     #[test]
     fn a_missing_question_is_named() {
-        assert!(Items::open(Path::new("a.png"), &[]).err().unwrap().to_string().contains("no question"));
-        assert!(Items::open(Path::new("a.jsonl"), &["q".into()]).err().unwrap().to_string().contains("leave them out"));
+        let open =
+            |input: &str, questions: &[String]| Items::open(Path::new(input), questions, Path::new("out"));
+        assert!(open("a.png", &[]).err().unwrap().to_string().contains("no question"));
+        assert!(open("a.jsonl", &["q".into()]).err().unwrap().to_string().contains("leave them out"));
     }
 }

@@ -124,7 +124,11 @@ impl Answer {
             .masks
             .iter()
             .enumerate()
-            .map(|(index, mask)| Layer { mask: &mask.mask, color: palette_color(index), points: &mask.points })
+            .map(|(index, mask)| Layer {
+                mask: &mask.mask,
+                color: palette_color(index),
+                points: &mask.points,
+            })
             .collect();
         Ok(draw::overlay(image, &layers, &OverlayStyle::for_image(image))?)
     }

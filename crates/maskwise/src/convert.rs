@@ -82,7 +82,7 @@ impl Partial {
         let mut name = target.file_name().unwrap_or_default().to_owned();
         name.push(format!(".{}.partial", std::process::id()));
         let partial = target.with_file_name(name);
-        std::fs::create_dir_all(partial.join(TOWER)).map_err(|error| write_error(&partial, error))?;
+        std::fs::create_dir_all(partial.join(TOWER)).map_err(|error| write_error(target, error))?;
         Ok(Self(partial))
     }
 
@@ -110,9 +110,14 @@ fn write_small_files(files: &ModelFiles, target: &Path) -> Result<()> {
         copy_if_there(&files.vision_tower.join(name), &target.join(TOWER).join(name))?;
     }
     let config_path = files.folder.join("config.json");
-    let config = std::fs::read(&config_path).map_err(|source| Error::Read { path: config_path.clone(), source })?;
-    let at = |error: serde_json::Error| ModelError::Config { path: config_path.clone(), reason: error.to_string() };
-    let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&config).map_err(at)?;
+    let config =
+        std::fs::read(&config_path).map_err(|source| Error::Read { path: config_path.clone(), source })?;
+    let at = |error: serde_json::Error| ModelError::Config {
+        path: config_path.clone(),
+        reason: error.to_string(),
+    };
+    let mut config: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_slice(&config).map_err(at)?;
     for key in ["vision_tower", "mm_vision_tower"] {
         config.insert(key.to_owned(), TOWER.into());
     }

@@ -33,7 +33,9 @@ impl DeviceChoice {
     }
 
     fn not_compiled(self, feature: &str) -> Error {
-        Error::Device(format!("device {self} needs a build with `--features {feature}`; this one runs on cpu"))
+        Error::Device(format!(
+            "device {self} needs a build with `--features {feature}`; this one runs on cpu"
+        ))
     }
 }
 

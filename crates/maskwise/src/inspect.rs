@@ -127,7 +127,8 @@ fn part(name: &str) -> &'static str {
 fn plan(files: &ModelFiles, parameters: &BTreeMap<&str, u64>, dtype: &'static str, size: u64) -> MemoryPlan {
     let config = &files.config.language_model;
     let positions = config.max_position_embeddings as u64;
-    let per_position = 2 * config.num_hidden_layers as u64 * (config.key_value_heads() * config.head_dim()) as u64;
+    let per_position =
+        2 * config.num_hidden_layers as u64 * (config.key_value_heads() * config.head_dim()) as u64;
     // Attention scores of the prompt and of one group of SAM's heads, three copies of each, in f32.
     let prompt = config.num_attention_heads as u64 * positions.min(1024).pow(2);
     const SAM_SCORES: u64 = 1 << 25;

@@ -30,7 +30,7 @@ pub use answer::{Answer, AnswerMask, ModelIdentity, Outcome, Scores, Timings};
 pub use device::{DeviceChoice, DtypeChoice, NumericMode};
 pub use error::{Error, Result};
 pub use record::{MaskRecord, Record};
-pub use scene::{AskOptions, AskMode, Event, Scene, Stage, Turn};
+pub use scene::{AskMode, AskOptions, Event, Scene, Stage, Turn};
 pub use segmenter::{PointsChoice, Segmenter, SegmenterOptions};
 pub use source::ModelSource;
 

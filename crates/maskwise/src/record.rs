@@ -1,5 +1,6 @@
 use crate::answer::{Answer, AnswerMask, ModelIdentity, Outcome, Scores, Timings};
 use maskwise_data::mask::rle::Rle;
+use maskwise_models::systems::read::StopReason;
 use serde::Serialize;
 
 /// An answer as one JSON object: what `segment` prints for each question.
@@ -15,10 +16,16 @@ pub struct Record {
     pub outcome: Outcome,
     /// `generated` or `teacher-forced`.
     pub answer_mode: &'static str,
+    /// Why writing ended: `end_of_sequence`, `max_new_tokens`, `context_full` or `cancelled`; none for a teacher-forced answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop: Option<&'static str>,
     /// (height, width) in pixels.
     pub size: [u32; 2],
     /// One entry for each `[SEG]`.
     pub masks: Vec<MaskRecord>,
+    /// Files that were written for the answer as a whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// Seconds by stage.
     pub timings: Timings,
     /// Which model answered.
@@ -68,18 +75,30 @@ impl Record {
             text: answer.text.clone(),
             outcome: answer.outcome,
             answer_mode: if answer.teacher_forced { "teacher-forced" } else { "generated" },
+            stop: answer.stop.map(stop_name),
             size: [size.1, size.0],
             masks: answer.masks.iter().map(MaskRecord::new).collect(),
+            files: Vec::new(),
             timings: answer.timings,
             model: answer.model.clone(),
         }
     }
 }
 
+fn stop_name(stop: StopReason) -> &'static str {
+    match stop {
+        StopReason::EndOfSequence => "end_of_sequence",
+        StopReason::MaxNewTokens => "max_new_tokens",
+        StopReason::ContextFull => "context_full",
+        StopReason::Cancelled => "cancelled",
+    }
+}
+
 impl MaskRecord {
     fn new(mask: &AnswerMask) -> Self {
         let segmentation = mask.to_rle();
-        let points = mask.points.iter().map(|point| PointRecord { x: point.x, y: point.y, label: point.label });
+        let points =
+            mask.points.iter().map(|point| PointRecord { x: point.x, y: point.y, label: point.label });
         Self {
             phrase: mask.phrase.clone(),
             bbox: segmentation.bbox(),

@@ -49,7 +49,12 @@ pub struct AskOptions {
 
 impl Default for AskOptions {
     fn default() -> Self {
-        Self { mode: AskMode::Generate, max_new_tokens: 512, policy: UserTextPolicy::Refuse, history: Vec::new() }
+        Self {
+            mode: AskMode::Generate,
+            max_new_tokens: 512,
+            policy: UserTextPolicy::Refuse,
+            history: Vec::new(),
+        }
     }
 }
 
@@ -193,10 +198,11 @@ impl<'a> Scene<'a> {
     ) -> Result<Read> {
         let model = &self.segmenter.model;
         let mut written = 0;
-        let generation = model.generate(&prompt, self.image_tokens()?, options.max_new_tokens, &mut |_| {
-            written += 1;
-            on_event(Event::Token(written))
-        })?;
+        let generation =
+            model.generate(&prompt, self.image_tokens()?, options.max_new_tokens, &mut |_| {
+                written += 1;
+                on_event(Event::Token(written))
+            })?;
         Ok(Read {
             text: self.decode(generation.answer())?,
             earlier_segs: self.count_segs(&prompt),
@@ -207,7 +213,13 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn read_answer(&self, question: &str, prompt: Vec<i64>, answer: &str, options: &AskOptions) -> Result<Read> {
+    fn read_answer(
+        &self,
+        question: &str,
+        prompt: Vec<i64>,
+        answer: &str,
+        options: &AskOptions,
+    ) -> Result<Read> {
         let ids = self.prompt(question, options, Some(answer))?;
         let hidden = self.segmenter.model.hidden_states(&ids, self.image_tokens()?)?;
         Ok(Read {
@@ -239,7 +251,12 @@ impl<'a> Scene<'a> {
         Ok(masks)
     }
 
-    fn finish_mask(&self, segmented: SegmentedMask, phrase: String, seg_probability: f32) -> Result<AnswerMask> {
+    fn finish_mask(
+        &self,
+        segmented: SegmentedMask,
+        phrase: String,
+        seg_probability: f32,
+    ) -> Result<AnswerMask> {
         let (height, width) = segmented.logits.dims2()?;
         let logits = segmented.logits.flatten_all()?.to_vec1::<f32>()?;
         let mask = Mask::from_logits(&logits, height, width)?;
@@ -251,11 +268,22 @@ impl<'a> Scene<'a> {
             Some(points) => {
                 let coordinates = points.coordinates.to_vec2::<f32>()?;
                 let labels = points.labels();
-                coordinates.iter().zip(labels).map(|(xy, label)| PointMark { x: xy[0], y: xy[1], label }).collect()
+                coordinates
+                    .iter()
+                    .zip(labels)
+                    .map(|(xy, label)| PointMark { x: xy[0], y: xy[1], label })
+                    .collect()
             }
         };
         let scores = Scores { predicted_iou: segmented.predicted_iou, mean_probability, seg_probability };
-        Ok(AnswerMask { mask, phrase, scores, points, similarity: segmented.similarity, size: (height, width) })
+        Ok(AnswerMask {
+            mask,
+            phrase,
+            scores,
+            points,
+            similarity: segmented.similarity,
+            size: (height, width),
+        })
     }
 
     /// The probability that the language model gives `[SEG]` after `state` `[width]`.

@@ -50,7 +50,10 @@ impl PointsChoice {
     ///
     /// # Errors
     /// When a value is out of range, or a threshold is given for a model whose thresholds follow mean and deviation.
-    pub fn apply(&self, configured: Option<SimilarityPointsConfig>) -> Result<Option<SimilarityPointsConfig>> {
+    pub fn apply(
+        &self,
+        configured: Option<SimilarityPointsConfig>,
+    ) -> Result<Option<SimilarityPointsConfig>> {
         if self.none {
             return Ok(None);
         }
@@ -62,7 +65,8 @@ impl PointsChoice {
         config.down_sample = self.down_sample.unwrap_or(config.down_sample);
         if self.t_pos.is_some() || self.t_neg.is_some() {
             let Thresholds::Fixed { t_pos, t_neg } = config.thresholds else {
-                let reason = "this model's thresholds follow mean and deviation; fixed thresholds cannot be given";
+                let reason =
+                    "this model's thresholds follow mean and deviation; fixed thresholds cannot be given";
                 return Err(Error::Model(maskwise_models::ModelError::Prompt(reason.to_owned())));
             };
             config.thresholds =
@@ -101,7 +105,8 @@ impl Segmenter {
             on_progress: options.on_progress,
         })?;
         let config_path = folder.join("config.json");
-        let config = std::fs::read(&config_path).map_err(|source| Error::Read { path: config_path, source })?;
+        let config =
+            std::fs::read(&config_path).map_err(|source| Error::Read { path: config_path, source })?;
         let digest = Sha256::digest(&config);
         let identity = ModelIdentity {
             name: source.to_string(),

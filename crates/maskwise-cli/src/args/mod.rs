@@ -10,12 +10,12 @@ use std::path::PathBuf;
 
 /// Reasoning segmentation: an image and a question in, an answer and its mask out.
 #[derive(Debug, Parser)]
-#[command(name = "maskwise", version, about, propagate_version = true)]
+#[command(name = "maskwise", version, propagate_version = true)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
     /// No progress and no hints; results and errors only.
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 900)]
     pub(crate) quiet: bool,
 }
 
@@ -39,8 +39,10 @@ pub(crate) enum Command {
     Man(ManArguments),
 }
 
-/// Exit status: 0 if every answer came with a mask, 1 if some came without, 2 if some failed.
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Exit status: 0 if every answer came with a mask, 1 if some came without, 2 if some failed."
+)]
 pub(crate) struct SegmentArguments {
     /// An image, a folder of images, or a .jsonl file with lines {"image": PATH, "question": TEXT} ("-" reads them from standard
     /// input).
@@ -76,7 +78,7 @@ pub(crate) struct SegmentArguments {
 #[derive(Debug, Args)]
 pub(crate) struct AnswerArguments {
     /// At most this many tokens are written.
-    #[arg(long, default_value_t = 512, value_name = "N")]
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = at_least_one)]
     pub(crate) max_new_tokens: usize,
     /// Let the model read this answer instead of writing one, and draw its [SEG].
     #[arg(long, value_name = "TEXT")]
@@ -101,14 +103,14 @@ impl ImageArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArguments {
-    /// The image.
+    /// The image to begin with.
     pub(crate) image: PathBuf,
     #[command(flatten)]
     pub(crate) model: ModelArguments,
     #[command(flatten)]
     pub(crate) image_options: ImageArguments,
     /// At most this many tokens are written for each answer.
-    #[arg(long, default_value_t = 512, value_name = "N")]
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = at_least_one)]
     pub(crate) max_new_tokens: usize,
     /// Where pictures are written.
     #[arg(long, short, default_value = "maskwise-out", value_name = "DIR")]
@@ -169,14 +171,22 @@ pub(crate) struct DoctorArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct CompletionsArguments {
-    /// The shell.
+    /// The shell that the script is for.
     pub(crate) shell: clap_complete::Shell,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArguments {
-    /// The folder.
+    /// Where the pages are written.
     pub(crate) folder: PathBuf,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 use clap::Args;
 use maskwise::{
-    DeviceChoice, DtypeChoice, ModelPlaces, ModelSource, NumericMode, PointsChoice, Segmenter, SegmenterOptions,
+    DeviceChoice, DtypeChoice, ModelPlaces, ModelSource, NumericMode, PointsChoice, Segmenter,
+    SegmenterOptions,
 };
 use std::path::PathBuf;
 
@@ -16,7 +17,7 @@ pub(crate) struct ModelArguments {
     /// A SAM .pth for a checkpoint without one.
     #[arg(long, value_name = "FILE")]
     sam: Option<PathBuf>,
-    /// Where to run: cpu, cuda:N or metal.
+    /// Where to run: cpu, cuda, cuda:N or metal.
     #[arg(long, env = "MASKWISE_DEVICE", default_value_t, value_name = "DEVICE")]
     device: DeviceChoice,
     /// f32 or bf16; by the model's size if absent.

@@ -1,18 +1,22 @@
 use crate::args::ChatArguments;
-use crate::exit::{Ending, one_line};
+use crate::batch::without_mask;
+use crate::decode::decode;
+use crate::exit::{Ending, describe, one_line};
 use crate::output::Output;
 use crate::ui::{self, Progress};
-use maskwise::image::decode_path;
-use maskwise::{AskOptions, Record, Turn};
+use maskwise::image::DecodeOptions;
+use maskwise::{Answer, AskOptions, Record, Scene, Segmenter, Turn};
 use std::io::{self, BufRead, IsTerminal, Write};
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-const HELP: &str = "Ask about the image. /image PATH looks at another one, /forget drops what was said, /quit ends.";
+const HELP: &str =
+    "Ask about the image. /image PATH looks at another one, /forget drops what was said, /quit ends.";
 
 pub(crate) fn run(arguments: &ChatArguments, quiet: bool) -> anyhow::Result<Ending> {
-    let decode = arguments.image_options.options();
-    let mut image = decode_path(&arguments.image, &decode)?;
+    let image_options = arguments.image_options.options();
+    // An image that cannot be read is told before the model is loaded, which may take minutes.
+    let image = decode(&arguments.image, &image_options)?;
     let output =
         Output { folder: arguments.output.clone(), similarity: false, labelme: false, pictures: true };
     output.prepare()?;
@@ -25,64 +29,117 @@ pub(crate) fn run(arguments: &ChatArguments, quiet: bool) -> anyhow::Result<Endi
     })?;
     bar.finish_and_clear();
 
+    let mut chat = Chat {
+        segmenter: &segmenter,
+        image_options,
+        output,
+        progress,
+        path: arguments.image.clone(),
+        scene: segmenter.look(&image)?,
+        options: AskOptions { max_new_tokens: arguments.max_new_tokens, ..AskOptions::default() },
+        asked: 0,
+    };
     let mut out = io::stdout().lock();
     let interactive = io::stdin().is_terminal();
     if interactive && !quiet {
         writeln!(out, "{HELP}")?;
     }
-    let mut scene = segmenter.look(&image)?;
-    let mut path = arguments.image.clone();
-    let mut options = AskOptions { max_new_tokens: arguments.max_new_tokens, ..AskOptions::default() };
-    let mut asked = 0;
     let mut lines = io::stdin().lock().lines();
     loop {
         if interactive {
             write!(out, "> ")?;
             out.flush()?;
         }
-        let Some(line) = lines.next() else { return Ok(Ending::Done) };
-        let line = line?;
-        let line = line.trim();
-        match line.split_once(' ').unwrap_or((line, "")) {
-            ("", _) => continue,
-            ("/quit", _) => return Ok(Ending::Done),
-            ("/help", _) => writeln!(out, "{HELP}")?,
-            ("/forget", _) => options.history.clear(),
-            ("/image", new) => match decode_path(new.as_ref(), &decode) {
-                Ok(decoded) => {
-                    image = decoded;
-                    path = PathBuf::from(new);
-                    scene = segmenter.look(&image)?;
-                    options.history.clear();
-                }
-                Err(error) => writeln!(out, "error: {}", one_line(&error.to_string()))?,
-            },
-            _ => {
-                let stages = progress.stages();
-                let answer = scene.ask_with(line, &options, &mut |event| {
-                    ui::show(&stages, event);
-                    ControlFlow::Continue(())
-                });
-                stages.finish_and_clear();
-                let answer = match answer {
-                    Ok(answer) => answer,
-                    Err(error) => {
-                        writeln!(out, "error: {}", one_line(&error.to_string()))?;
-                        if !options.history.is_empty() {
-                            writeln!(out, "If the conversation has become too long, /forget makes room.")?;
-                        }
-                        continue;
-                    }
-                };
-                asked += 1;
-                writeln!(out, "{}", one_line(&answer.text))?;
-                let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-                let mut record = Record::new(&path.display().to_string(), image.dimensions(), &answer);
-                for file in output.write(&format!("{stem}_{asked}"), &image, &answer, &mut record)? {
-                    writeln!(out, "  wrote {}", file.display())?;
-                }
-                options.history.push(Turn { question: line.to_owned(), answer: answer.text });
+        match lines.next() {
+            None => return Ok(Ending::Done),
+            Some(Ok(line)) if line.trim() == "/quit" => return Ok(Ending::Done),
+            Some(Ok(line)) => chat.turn(line.trim(), &mut out)?,
+            Some(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                writeln!(out, "error: this line is not UTF-8 text")?;
             }
+            Some(Err(error)) => return Err(error.into()),
         }
+        out.flush()?;
+    }
+}
+
+/// An image, and what was said about it.
+struct Chat<'a> {
+    segmenter: &'a Segmenter,
+    image_options: DecodeOptions,
+    output: Output,
+    progress: Progress,
+    path: PathBuf,
+    scene: Scene<'a>,
+    options: AskOptions,
+    asked: usize,
+}
+
+impl Chat<'_> {
+    /// Does what one line says. What goes wrong is told on `out`; only `out` itself failing is an error.
+    fn turn(&mut self, line: &str, out: &mut impl Write) -> io::Result<()> {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("", _) => Ok(()),
+            ("/help", _) => writeln!(out, "{HELP}"),
+            ("/forget", _) => {
+                self.options.history.clear();
+                Ok(())
+            }
+            ("/image", "") => writeln!(out, "error: /image needs the path of an image"),
+            ("/image", path) => match self.look(path.trim().as_ref()) {
+                Ok(()) => Ok(()),
+                Err(error) => writeln!(out, "error: {}", describe(&error)),
+            },
+            (command, _) if command.starts_with('/') => {
+                writeln!(out, "error: unknown command {}; {HELP}", one_line(command))
+            }
+            _ => self.ask(line, out),
+        }
+    }
+
+    /// Turns to another image; after an error the old one is still there.
+    fn look(&mut self, path: &Path) -> anyhow::Result<()> {
+        let image = decode(path, &self.image_options)?;
+        self.scene = self.segmenter.look(&image)?;
+        self.path = path.to_owned();
+        self.options.history.clear();
+        Ok(())
+    }
+
+    fn ask(&mut self, question: &str, out: &mut impl Write) -> io::Result<()> {
+        let stages = self.progress.stages();
+        let answer = self.scene.ask_with(question, &self.options, &mut |event| {
+            ui::show(&stages, event);
+            ControlFlow::Continue(())
+        });
+        stages.finish_and_clear();
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                writeln!(out, "error: {}", describe(&error.into()))?;
+                if !self.options.history.is_empty() {
+                    writeln!(out, "If the conversation has become too long, /forget makes room.")?;
+                }
+                return Ok(());
+            }
+        };
+        self.asked += 1;
+        writeln!(out, "{}", one_line(&answer.text))?;
+        if let Some(reason) = without_mask(answer.outcome) {
+            writeln!(out, "  {reason}")?;
+        }
+        match self.write(&answer) {
+            Ok(files) => files.iter().try_for_each(|file| writeln!(out, "  wrote {}", file.display()))?,
+            Err(error) => writeln!(out, "error: {}", describe(&error))?,
+        }
+        self.options.history.push(Turn { question: question.to_owned(), answer: answer.text });
+        Ok(())
+    }
+
+    fn write(&self, answer: &Answer) -> anyhow::Result<Vec<PathBuf>> {
+        let image = self.scene.image();
+        let name = format!("{}_{}", self.path.file_stem().unwrap_or_default().to_string_lossy(), self.asked);
+        let mut record = Record::new(&self.path.display().to_string(), image.dimensions(), answer);
+        self.output.write(&name, &self.path, image, answer, &mut record)
     }
 }

@@ -1,14 +1,14 @@
 use crate::args::SegmentArguments;
-use crate::batch::{Answered, Answerer, OutputLine, ending};
-use crate::exit::{Ending, one_line};
+use crate::batch::{Answered, Answerer, OutputLine, ending, without_mask};
+use crate::exit::{Ending, describe, one_line};
 use crate::output::Output;
 use crate::questions::Items;
 use crate::ui::Progress;
-use maskwise::{AskMode, AskOptions, Outcome, StopReason};
+use maskwise::{AskMode, AskOptions, StopReason};
 use std::io::{self, Write};
 
 pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<Ending> {
-    let items = Items::open(&arguments.input, &arguments.questions)?;
+    let items = Items::open(&arguments.input, &arguments.questions, &arguments.output)?;
     if !items.batch && !arguments.input.exists() {
         anyhow::bail!("no such image: {}", arguments.input.display());
     }
@@ -29,7 +29,8 @@ pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<E
     bar.finish_and_clear();
 
     let mode = arguments.answer.teacher_forced.clone().map_or(AskMode::Generate, AskMode::TeacherForced);
-    let options = AskOptions { mode, max_new_tokens: arguments.answer.max_new_tokens, ..AskOptions::default() };
+    let options =
+        AskOptions { mode, max_new_tokens: arguments.answer.max_new_tokens, ..AskOptions::default() };
     let stages = progress.stages();
     let decode = arguments.image.options();
     let mut answerer = Answerer::new(&segmenter, decode, output, arguments.polygons, options, stages.clone());
@@ -53,7 +54,7 @@ pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<E
             }
             (Ok(answered), false) => write_text(&mut out, answered, quiet),
             (Err(error), true) => write_line(&mut out, &OutputLine::failed(item, error)),
-            (Err(error), false) => writeln!(io::stderr(), "error: {}", one_line(&format!("{error:#}"))),
+            (Err(error), false) => writeln!(io::stderr(), "error: {}", describe(error)),
         })?;
     }
     stages.finish_and_clear();
@@ -72,10 +73,8 @@ fn write_text(out: &mut impl Write, answered: &Answered, quiet: bool) -> io::Res
     if quiet {
         return Ok(());
     }
-    match answer.outcome {
-        Outcome::Declined => writeln!(out, "  no mask: the model wrote no [SEG]")?,
-        Outcome::Empty => writeln!(out, "  empty mask: the model wrote [SEG], but no pixel belongs to it")?,
-        Outcome::Segmented => {}
+    if let Some(reason) = without_mask(answer.outcome) {
+        writeln!(out, "  {reason}")?;
     }
     if answer.stop == Some(StopReason::MaxNewTokens) {
         writeln!(out, "  cut off: the answer reached --max-new-tokens")?;
