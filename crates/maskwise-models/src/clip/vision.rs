@@ -80,8 +80,21 @@ impl ClipVisionModel {
         let patches = self.patch_embedding.forward_patches(pixels)?.reshape((batch, (), width))?;
         let class = self.class_embedding.reshape((1, 1, width))?.broadcast_as((batch, 1, width))?;
         let embedded = Tensor::cat(&[&class, &patches], 1)?.broadcast_add(&self.position_embedding)?;
-        let mut hidden = self.pre_layernorm.forward(&embedded)?;
+        let hidden = self.pre_layernorm.forward(&embedded)?;
         observe(0, &hidden);
+        self.forward_layers(&hidden, observe)
+    }
+
+    /// The layers alone, on normalised embeddings `[batch, tokens, hidden_size]`; `observe` as above, from index 1.
+    ///
+    /// # Errors
+    /// When the width differs.
+    pub fn forward_layers(
+        &self,
+        embedded: &Tensor,
+        observe: &mut dyn FnMut(usize, &Tensor),
+    ) -> Result<Tensor> {
+        let mut hidden = embedded.clone();
         for (index, layer) in self.layers.iter().enumerate() {
             hidden = layer.forward(&hidden)?;
             observe(index + 1, &hidden);

@@ -60,14 +60,23 @@ impl ImageEncoder {
     /// # Errors
     /// As [`ImageEncoder::forward`].
     pub fn forward_observed(&self, pixels: &Tensor, observe: &mut dyn FnMut(usize, &Tensor)) -> TensorResult {
-        let mut state = self.patch_embed.forward_patches(pixels)?;
-        observe(0, &state);
-        state = state.broadcast_add(&self.pos_embed)?;
+        let patches = self.patch_embed.forward_patches(pixels)?;
+        observe(0, &patches);
+        let state = self.forward_blocks(&patches.broadcast_add(&self.pos_embed)?, observe)?;
+        self.neck.forward(&state.permute((0, 3, 1, 2))?.contiguous()?)
+    }
+
+    /// The blocks alone, on `[batch, grid, grid, dim]`; `observe` as above, from index 1.
+    ///
+    /// # Errors
+    /// When the width differs.
+    pub fn forward_blocks(&self, embedded: &Tensor, observe: &mut dyn FnMut(usize, &Tensor)) -> TensorResult {
+        let mut state = embedded.clone();
         for (index, block) in self.blocks.iter().enumerate() {
             state = block.forward(&state)?;
             observe(index + 1, &state);
         }
-        self.neck.forward(&state.permute((0, 3, 1, 2))?.contiguous()?)
+        Ok(state)
     }
 }
 
