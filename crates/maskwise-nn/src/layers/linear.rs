@@ -1,3 +1,4 @@
+use crate::ops;
 use crate::weights::{Loaded, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::gemv;
@@ -51,14 +52,10 @@ impl Linear {
         let (output, input) = self.weight.dims2()?;
         let mut shape = x.dims().to_vec();
         let rows = x.reshape(((), input))?;
-        let product = if few_bf16_rows_on_cpu(&rows)? {
-            rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?
-        } else {
-            rows.matmul(&self.weight.t()?)?
-        };
         let product = match &self.bias {
-            Some(bias) => product.broadcast_add(bias)?,
-            None => product,
+            Some(bias) => ops::product_plus_bias(&rows, &self.weight.t()?, bias)?,
+            None if few_bf16_rows_on_cpu(&rows)? => rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?,
+            None => rows.matmul(&self.weight.t()?)?,
         };
         if let Some(last) = shape.last_mut() {
             *last = output;

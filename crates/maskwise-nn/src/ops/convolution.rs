@@ -1,4 +1,4 @@
-use super::in_f32;
+use super::{in_f32, product_plus_bias};
 use candle_core::{Device, Result, Tensor};
 
 /// A convolution with stride 1 and `padding` zeros on each side: `x` `[batch, in, height, width]`, `weight`
@@ -25,10 +25,10 @@ pub fn patch_embedding(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Re
     let patches =
         x.reshape(&[batch, channels, rows, kernel, columns, kernel])?.permute([0, 2, 4, 1, 3, 5])?;
     let patches = patches.reshape((batch * rows * columns, channels * kernel * kernel))?;
-    let product = patches.matmul(&weight.reshape((out, channels * kernel * kernel))?.t()?)?;
+    let weight = weight.reshape((out, channels * kernel * kernel))?.t()?;
     let product = match bias {
-        Some(bias) => product.broadcast_add(bias)?,
-        None => product,
+        Some(bias) => product_plus_bias(&patches, &weight, bias)?,
+        None => patches.matmul(&weight)?,
     };
     product.reshape((batch, rows, columns, out))
 }
@@ -39,10 +39,12 @@ pub fn conv_transpose_2x2(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<
     let (channels, out, _, _) = weight.dims4()?;
     let (batch, _, height, width) = x.dims4()?;
     let rows = x.permute((0, 2, 3, 1))?.reshape((batch * height * width, channels))?;
-    let product = rows.matmul(&weight.reshape((channels, out * 4))?)?;
+    // Each of the four pixels that come out of one is a product of its own.
+    let bias = bias.reshape((out, 1))?.broadcast_as((out, 4))?.reshape(out * 4)?;
+    let product = product_plus_bias(&rows, &weight.reshape((channels, out * 4))?, &bias)?;
     // [batch, y, x, out, 2, 2] -> [batch, out, y, 2, x, 2]
     let product = product.reshape(&[batch, height, width, out, 2, 2])?.permute([0, 3, 1, 4, 2, 5])?;
-    product.reshape((batch, out, 2 * height, 2 * width))?.broadcast_add(&bias.reshape((1, out, 1, 1))?)
+    product.reshape((batch, out, 2 * height, 2 * width))
 }
 
 #[cfg(test)]

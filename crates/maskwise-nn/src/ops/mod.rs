@@ -37,6 +37,18 @@ fn in_f32(tensor: &Tensor, function: impl FnOnce(&Tensor) -> Result<Tensor>) -> 
     function(&tensor.to_dtype(DType::F32)?)?.to_dtype(tensor.dtype())
 }
 
+/// `left · right + bias` for matrices and a row of biases; in half precision on the CPU rounded once, after the sum, as PyTorch's
+/// linear layers and convolutions do.
+pub(crate) fn product_plus_bias(left: &Tensor, right: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if matches!(left.device(), Device::Cpu) {
+        return in_f32(left, |left| {
+            let wide = |tensor: &Tensor| tensor.to_dtype(left.dtype());
+            left.matmul(&wide(right)?)?.broadcast_add(&wide(bias)?)
+        });
+    }
+    left.matmul(right)?.broadcast_add(bias)
+}
+
 /// The f32 values of a contiguous CPU tensor, as a candle custom operation receives them.
 fn f32_slice<'a>(
     storage: &'a candle_core::CpuStorage,

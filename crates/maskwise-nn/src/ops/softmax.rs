@@ -4,10 +4,10 @@ use maskwise_kernels::rows;
 
 /// Softmax over the last dimension of any shape; computed in f32, rounded once to the tensor's dtype.
 pub fn softmax(x: &Tensor) -> Result<Tensor> {
-    if on_cpu_in_f32(x) {
-        return x.contiguous()?.apply_op1(Softmax);
-    }
     in_f32(x, |x| {
+        if on_cpu_in_f32(x) {
+            return x.contiguous()?.apply_op1(Softmax);
+        }
         let powers = x.broadcast_sub(&x.max_keepdim(D::Minus1)?.detach())?.exp()?;
         powers.broadcast_div(&powers.sum_keepdim(D::Minus1)?)
     })
