@@ -38,10 +38,12 @@ enum Path {
 
 impl Step {
     fn new(model: &ReadModel) -> Self {
-        let (seg, start, end) = (i64::from(SPECIAL.seg), i64::from(SPECIAL.im_start), i64::from(SPECIAL.im_end));
+        let (seg, start, end) =
+            (i64::from(SPECIAL.seg), i64::from(SPECIAL.im_start), i64::from(SPECIAL.im_end));
         let ids = vec![1, 5, start, IMAGE_PLACEHOLDER, end, 6, 9, 7, seg, 4, 2];
         let (height, width) = ORIGINAL;
-        let inside = |pixel: usize| (10..28).contains(&(pixel / width)) && (20..50).contains(&(pixel % width));
+        let inside =
+            |pixel: usize| (10..28).contains(&(pixel / width)) && (20..50).contains(&(pixel % width));
         let target: Vec<f32> = (0..height * width).map(|pixel| f32::from(u8::from(inside(pixel)))).collect();
         Self {
             ids,
@@ -60,7 +62,8 @@ impl Step {
         let ce = cross_entropy(&logits.narrow(0, 0, next.len()).unwrap(), &next).unwrap();
         let mask = match path {
             Path::System => {
-                let inputs = SegmentInputs { embedding: &self.embedding, input_size: INPUT, original_size: ORIGINAL };
+                let inputs =
+                    SegmentInputs { embedding: &self.embedding, input_size: INPUT, original_size: ORIGINAL };
                 model.segment(&self.ids, &hidden, inputs).unwrap().remove(0).logits.unsqueeze(0).unwrap()
             }
             Path::Parts { detach_points } => self.mask_by_parts(model, &hidden, detach_points),
@@ -75,7 +78,9 @@ impl Step {
         let expanded: Vec<Option<u32>> = self
             .ids
             .iter()
-            .flat_map(|id| if *id == IMAGE_PLACEHOLDER { vec![None; image_tokens] } else { vec![Some(*id as u32)] })
+            .flat_map(|id| {
+                if *id == IMAGE_PLACEHOLDER { vec![None; image_tokens] } else { vec![Some(*id as u32)] }
+            })
             .collect();
         expanded[1..].to_vec()
     }
@@ -86,7 +91,8 @@ impl Step {
         let state = hidden.get(model.seg_positions(&self.ids).unwrap()[0]).unwrap();
         let map = similarity(&image_states, &state).unwrap();
         let points = similarity_points(&map, ORIGINAL, model.similarity_points.as_ref().unwrap()).unwrap();
-        let coordinates = if detach_points { points.coordinates.detach() } else { points.coordinates.clone() };
+        let coordinates =
+            if detach_points { points.coordinates.detach() } else { points.coordinates.clone() };
         let scale = [INPUT.1 as f32 / ORIGINAL.1 as f32, INPUT.0 as f32 / ORIGINAL.0 as f32];
         let scale = Tensor::new(&[scale], &Device::Cpu).unwrap();
         let coordinates = coordinates.broadcast_mul(&scale).unwrap().unsqueeze(0).unwrap();
@@ -165,7 +171,8 @@ fn every_trained_variable_has_the_gradient_of_finite_differences() {
         }
         strong += usize::from(norm(&gradient) > 10.0 * ROUNDING);
         for direction in directions(&gradient) {
-            let analytic: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
+            let analytic: f64 =
+                gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
             let numeric = derivative(&constants, name, &direction, &step);
             let allowed = RELATIVE * norm(&gradient) + ROUNDING;
             worst = worst.max((analytic - numeric).abs() / (norm(&gradient) + ROUNDING / RELATIVE));
@@ -175,8 +182,15 @@ fn every_trained_variable_has_the_gradient_of_finite_differences() {
             );
         }
     }
-    println!("{strong} of {} gradients stand clear of rounding; worst difference {worst:.1e}", variables.len());
-    assert!(2 * strong > variables.len(), "only {strong} of {} gradients are large enough to tell", variables.len());
+    println!(
+        "{strong} of {} gradients stand clear of rounding; worst difference {worst:.1e}",
+        variables.len()
+    );
+    assert!(
+        2 * strong > variables.len(),
+        "only {strong} of {} gradients are large enough to tell",
+        variables.len()
+    );
 }
 
 /// Two directions of length 1: along the gradient, and one that does not know it.
@@ -193,7 +207,8 @@ fn directions(gradient: &[f32]) -> Vec<Vec<f32>> {
 fn derivative(constants: &BTreeMap<String, Tensor>, name: &str, direction: &[f32], step: &Step) -> f64 {
     let values = flat(&constants[name]);
     let at = |distance: f64| {
-        let moved: Vec<f32> = values.iter().zip(direction).map(|(value, along)| value + distance as f32 * along).collect();
+        let moved: Vec<f32> =
+            values.iter().zip(direction).map(|(value, along)| value + distance as f32 * along).collect();
         let mut moved_values = constants.clone();
         let tensor = Tensor::from_vec(moved, constants[name].shape(), &Device::Cpu).unwrap();
         moved_values.insert(name.to_owned(), tensor);
@@ -227,8 +242,13 @@ fn the_gradient_flows_through_the_points() {
         };
         let (system, whole, cut) = (of(&system), of(&whole), of(&cut));
         let (noise, share) = (apart(&system, &whole), apart(&system, &cut));
-        println!("layer {layer}: the points' share of the gradient of q_proj is {share:.1e}, rounding {noise:.1e}");
+        println!(
+            "layer {layer}: the points' share of the gradient of q_proj is {share:.1e}, rounding {noise:.1e}"
+        );
         assert!(noise < 1e-5, "layer {layer}: the parts do not add up to the system ({noise})");
-        assert!(share > 20.0 * noise.max(1e-6), "layer {layer}: no gradient comes through the points ({share})");
+        assert!(
+            share > 20.0 * noise.max(1e-6),
+            "layer {layer}: no gradient comes through the points ({share})"
+        );
     }
 }

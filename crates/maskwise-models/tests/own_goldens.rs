@@ -52,7 +52,11 @@ fn every_recorded_tensor_of_the_tiny_read() {
         let prefix = format!("{}/ev/", case.name);
         let generation = compare_generation(&goldens, &system, &prefix, &case.ev_prompt, &seen);
         assert_eq!(system.text(generation.answer(), true).trim(), case.ev_text.trim(), "{prefix}");
-        assert_eq!(system.model.seg_positions(&generation.ids).unwrap(), case.seg_positions("ev").unwrap(), "{prefix}");
+        assert_eq!(
+            system.model.seg_positions(&generation.ids).unwrap(),
+            case.seg_positions("ev").unwrap(),
+            "{prefix}"
+        );
         let masks = system.model.segment(&generation.ids, &generation.hidden, seen.segment_inputs()).unwrap();
         compare_each(&goldens, &system.model, &prefix, &masks, &seen);
     }
@@ -72,7 +76,12 @@ fn recorded_points(goldens: &Goldens) -> SimilarityPointsConfig {
     let RecordedPoints { num_points, t_pos, t_neg, down_sample } =
         serde_json::from_value(goldens.value("sasp").clone()).unwrap();
     let thresholds = Thresholds::Fixed { t_pos, t_neg };
-    SimilarityPointsConfig { num_points: Some(num_points), thresholds, down_sample, ..SimilarityPointsConfig::read_7b() }
+    SimilarityPointsConfig {
+        num_points: Some(num_points),
+        thresholds,
+        down_sample,
+        ..SimilarityPointsConfig::read_7b()
+    }
 }
 
 /// The first mask of an answer stands under the prefix itself, the others under `seg<index>/`.
@@ -110,7 +119,8 @@ struct Formula {
 
 impl Formula {
     fn value(&self, index: usize) -> f32 {
-        let mut hash = (index as u32).wrapping_mul(0x9E37_79B1).wrapping_add(self.number.wrapping_mul(0x85EB_CA77));
+        let mut hash =
+            (index as u32).wrapping_mul(0x9E37_79B1).wrapping_add(self.number.wrapping_mul(0x85EB_CA77));
         hash = (hash ^ (hash >> 16)).wrapping_mul(0x7FEB_352D);
         hash = (hash ^ (hash >> 15)).wrapping_mul(0x846C_A68B);
         hash ^= hash >> 16;
@@ -134,11 +144,16 @@ struct Layer {
 
 impl Layer {
     fn of(entry: &Entry) -> Self {
-        let formula = |value: &serde_json::Value| -> Formula { serde_json::from_value(value.clone()).unwrap() };
+        let formula =
+            |value: &serde_json::Value| -> Formula { serde_json::from_value(value.clone()).unwrap() };
         let weights = entry.more["weights"].as_array().unwrap();
         Self {
             input: formula(&entry.more["input"]).tensor(),
-            weights: weights.iter().map(formula).map(|weight| (weight.name.clone(), weight.tensor())).collect(),
+            weights: weights
+                .iter()
+                .map(formula)
+                .map(|weight| (weight.name.clone(), weight.tensor()))
+                .collect(),
             heads: entry.more["heads"].as_u64().unwrap() as usize,
             norm_eps: entry.more["norm_eps"].as_f64().unwrap(),
         }
@@ -234,8 +249,11 @@ fn llama_layer(layer: Layer) -> Tensor {
         layer.norm_eps
     );
     let config: LlamaConfig = serde_json::from_str(&config).unwrap();
-    let rest: [(&str, &[usize]); 3] =
-        [("model.embed_tokens.weight", &[1, width]), ("model.norm.weight", &[width]), ("lm_head.weight", &[1, width])];
+    let rest: [(&str, &[usize]); 3] = [
+        ("model.embed_tokens.weight", &[1, width]),
+        ("model.norm.weight", &[width]),
+        ("lm_head.weight", &[1, width]),
+    ];
     let weights = layer.within("model.layers.0", &rest);
     let model = LlamaModel::load(&config, &weights).unwrap();
     weights.finish().unwrap();

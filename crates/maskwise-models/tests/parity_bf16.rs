@@ -60,8 +60,10 @@ fn answer(goldens: &Goldens, system: &System, case: &Case, mode: &str, seen: &Se
     let prompt = system.ids(&case.ev_prompt);
     let recorded = goldens.integers(&format!("{}/ev/output_ids", case.name));
     let limit = recorded.len() - prompt.len();
-    let generation =
-        system.model.generate(&prompt, &seen.image_tokens, limit, &mut |_| ControlFlow::Continue(())).unwrap();
+    let generation = system
+        .model
+        .generate(&prompt, &seen.image_tokens, limit, &mut |_| ControlFlow::Continue(()))
+        .unwrap();
     assert_eq!(generation.ids, recorded, "{}: output ids", case.name);
     (generation.ids, generation.hidden)
 }
@@ -81,7 +83,8 @@ fn compare_recorded_selection(goldens: &Goldens, prefix: &str, seen: &Seen, conf
         .iter()
         .map(|cell| (cell.pixel.0 as i64, cell.pixel.1 as i64, i64::from(cell.label)))
         .collect();
-    let (discrete, labels) = (goldens.integers(&name("points_discrete")), goldens.integers(&name("point_labels")));
+    let (discrete, labels) =
+        (goldens.integers(&name("points_discrete")), goldens.integers(&name("point_labels")));
     let theirs: BTreeSet<(i64, i64, i64)> =
         discrete.chunks_exact(2).zip(&labels).map(|(point, label)| (point[0], point[1], *label)).collect();
     assert_eq!(found.cells.len(), labels.len(), "{prefix}: number of points");
@@ -90,7 +93,11 @@ fn compare_recorded_selection(goldens: &Goldens, prefix: &str, seen: &Seen, conf
     let continuous = goldens.floats(&name("points_continuous"));
     let coordinates = flat(&found.coordinates);
     for (point, discrete) in discrete.chunks_exact(2).enumerate() {
-        let ours = found.cells.iter().position(|cell| [cell.pixel.0 as i64, cell.pixel.1 as i64] == discrete).unwrap();
+        let ours = found
+            .cells
+            .iter()
+            .position(|cell| [cell.pixel.0 as i64, cell.pixel.1 as i64] == discrete)
+            .unwrap();
         for axis in 0..2 {
             let error = f64::from((coordinates[2 * ours + axis] - continuous[2 * point + axis]).abs());
             goldens.note("continuous points [px]", error);

@@ -27,7 +27,12 @@ fn every_recorded_tensor_of_lisa() {
             compare_image(&goldens, &system, case.image_name(), &seen);
             seen
         });
-        assert_eq!((seen.sam.input_size, seen.sam.original_size), (case.sam_input_size, case.original_size), "{}", case.image);
+        assert_eq!(
+            (seen.sam.input_size, seen.sam.original_size),
+            (case.sam_input_size, case.original_size),
+            "{}",
+            case.image
+        );
 
         let prefix = format!("{}/tf/", case.name);
         let (ids, hidden) = compare_sequence(&goldens, &system, &prefix, &case.tf_prompt, seen);
@@ -73,7 +78,8 @@ fn training_loss(goldens: &Goldens, system: &System, seen: &Seen) {
     let logits = system.model.language_model.logits(&hidden.narrow(0, 0, next.len()).unwrap()).unwrap();
 
     let masks = system.model.segment(&ids, &hidden, seen.segment_inputs()).unwrap();
-    let logits_of_masks = Tensor::stack(&masks.iter().map(|mask| mask.logits.clone()).collect::<Vec<_>>(), 0).unwrap();
+    let logits_of_masks =
+        Tensor::stack(&masks.iter().map(|mask| mask.logits.clone()).collect::<Vec<_>>(), 0).unwrap();
     let (_, height, width) = logits_of_masks.dims3().unwrap();
     let corner = |index: usize| recorded["gt_rect_yxyx"][index].as_u64().unwrap() as usize;
     let inside = |pixel: usize| {
@@ -85,7 +91,9 @@ fn training_loss(goldens: &Goldens, system: &System, seen: &Seen) {
     let ce = scalar(cross_entropy(&logits, &next).unwrap()) * number("ce_loss_weight");
     let bce = scalar(binary_cross_entropy(&logits_of_masks, &target).unwrap()) * number("bce_loss_weight");
     let dice = scalar(dice(&logits_of_masks, &target).unwrap()) * number("dice_loss_weight");
-    for (name, found) in [("ce_loss", ce), ("mask_bce_loss", bce), ("mask_dice_loss", dice), ("loss", ce + bce + dice)] {
+    for (name, found) in
+        [("ce_loss", ce), ("mask_bce_loss", bce), ("mask_dice_loss", dice), ("loss", ce + bce + dice)]
+    {
         let error = (found - number(name)).abs() / number(name);
         goldens.note(name, error);
         assert!(error < INTERMEDIATE, "{name}: {found} instead of {}", number(name));

@@ -48,9 +48,13 @@ fn every_recorded_tensor_of_read() {
 fn compare_special_ids(goldens: &Goldens, system: &System) {
     let recorded = goldens.value("special_ids");
     let special = &system.model.special;
-    for (name, id) in
-        [("seg", special.seg), ("im_start", special.im_start), ("bos", special.bos), ("eos", special.eos), ("pad", special.pad)]
-    {
+    for (name, id) in [
+        ("seg", special.seg),
+        ("im_start", special.im_start),
+        ("bos", special.bos),
+        ("eos", special.eos),
+        ("pad", special.pad),
+    ] {
         assert_eq!(recorded[name], id, "{name}");
     }
     assert_eq!(recorded["vocab"], system.model.language_model.config().vocab_size);
@@ -92,12 +96,16 @@ fn generated(goldens: &Goldens, system: &System, case: &Case, seen: &Seen) {
 /// each row is what it is alone. Padded positions are not compared.
 fn batch(goldens: &Goldens, system: &System, seen: &Seen) {
     let prompts = goldens.value("batch")["prompts"].as_array().unwrap();
-    let rows: Vec<Vec<i64>> = prompts.iter().map(|prompt| system.ids(Value::as_str(prompt).unwrap())).collect();
+    let rows: Vec<Vec<i64>> =
+        prompts.iter().map(|prompt| system.ids(Value::as_str(prompt).unwrap())).collect();
     let longest = rows.iter().map(Vec::len).max().unwrap();
     let padded = |fill: i64, row: &dyn Fn(&[i64]) -> Vec<i64>| -> Vec<i64> {
         rows.iter().flat_map(|ids| [row(ids), vec![fill; longest - ids.len()]].concat()).collect()
     };
-    goldens.compare_integers("batch/input_ids", &padded(i64::from(system.model.special.pad), &|ids| ids.to_vec()));
+    goldens.compare_integers(
+        "batch/input_ids",
+        &padded(i64::from(system.model.special.pad), &|ids| ids.to_vec()),
+    );
     goldens.compare_integers("batch/attention_mask", &padded(0, &|ids| vec![1; ids.len()]));
 
     let model = &system.model;
@@ -114,9 +122,15 @@ fn batch(goldens: &Goldens, system: &System, seen: &Seen) {
     for (index, mask) in masks.iter().enumerate() {
         compare_batch_points(goldens, index, mask);
     }
-    let stack = |of: &dyn Fn(&SegmentedMask) -> Tensor| Tensor::stack(&masks.iter().map(of).collect::<Vec<_>>(), 0).unwrap();
+    let stack = |of: &dyn Fn(&SegmentedMask) -> Tensor| {
+        Tensor::stack(&masks.iter().map(of).collect::<Vec<_>>(), 0).unwrap()
+    };
     goldens.compare("batch/low_res", &stack(&|mask| mask.low_resolution.clone()), INTERMEDIATE);
-    goldens.compare("batch/iou", &stack(&|mask| Tensor::new(mask.predicted_iou, mask.logits.device()).unwrap()), INTERMEDIATE);
+    goldens.compare(
+        "batch/iou",
+        &stack(&|mask| Tensor::new(mask.predicted_iou, mask.logits.device()).unwrap()),
+        INTERMEDIATE,
+    );
     goldens.compare("batch/final_logits", &stack(&|mask| mask.logits.clone()), FINAL_LOGITS);
 }
 
@@ -125,12 +139,14 @@ fn compare_batch_points(goldens: &Goldens, index: usize, mask: &SegmentedMask) {
     let name = |part: &str| format!("batch/{part}_{index}");
     let points = mask.points.as_ref().unwrap();
     let ours = points.coordinates.to_vec2::<f32>().unwrap();
-    let (discrete, labels) = (goldens.integers(&name("points_discrete")), goldens.integers(&name("point_labels")));
+    let (discrete, labels) =
+        (goldens.integers(&name("points_discrete")), goldens.integers(&name("point_labels")));
     let continuous = goldens.floats(&name("points_continuous"));
     assert_eq!(points.cells.len(), labels.len());
     for (recorded, label) in labels.iter().enumerate() {
         let pixel = (discrete[2 * recorded] as usize, discrete[2 * recorded + 1] as usize);
-        let place = points.cells.iter().position(|cell| cell.pixel == pixel && i64::from(cell.label) == *label);
+        let place =
+            points.cells.iter().position(|cell| cell.pixel == pixel && i64::from(cell.label) == *label);
         let place = place.unwrap_or_else(|| panic!("row {index}: no point at {pixel:?} with label {label}"));
         for axis in 0..2 {
             let error = (ours[place][axis] - continuous[2 * recorded + axis]).abs();

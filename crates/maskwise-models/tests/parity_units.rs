@@ -139,10 +139,12 @@ fn postprocessing(goldens: &Goldens, sam: &Sam) {
 fn every_recorded_gradient_of_sam() {
     let Some(folder) = units() else { return };
     let (goldens, forward) = (Goldens::open(&folder, "sam_grad"), Goldens::open(&folder, "sam"));
-    let tensors = candle_core::safetensors::load(folder.join("sam_weights.safetensors"), &Device::Cpu).unwrap();
+    let tensors =
+        candle_core::safetensors::load(folder.join("sam_weights.safetensors"), &Device::Cpu).unwrap();
     let variables: HashMap<String, Var> =
         tensors.iter().map(|(name, tensor)| (name.clone(), Var::from_tensor(tensor).unwrap())).collect();
-    let values = variables.iter().map(|(name, variable)| (name.clone(), variable.as_tensor().clone())).collect();
+    let values =
+        variables.iter().map(|(name, variable)| (name.clone(), variable.as_tensor().clone())).collect();
     let weights = Weights::new(Box::new(InMemory::new(values)), DType::F32, &Device::Cpu);
     let sam = Sam::load(decoder_heads(forward.value("config")), &weights).unwrap();
 
@@ -168,7 +170,8 @@ fn every_recorded_gradient_of_sam() {
 
     let gradients = loss.backward().unwrap();
     // What is zero but for rounding (a bias of keys moves all scores of a softmax alike) has no digits to compare.
-    let largest = goldens.names().filter(|name| name.starts_with("grad/")).map(|name| largest_of(&goldens, name));
+    let largest =
+        goldens.names().filter(|name| name.starts_with("grad/")).map(|name| largest_of(&goldens, name));
     let noise = largest.fold(0.0, f32::max) * 1e-6;
     goldens.compare("grad/points", gradients.get(&points).unwrap(), INTERMEDIATE);
     goldens.compare("grad/text", gradients.get(&text).unwrap(), INTERMEDIATE);
@@ -176,9 +179,12 @@ fn every_recorded_gradient_of_sam() {
     for name in goldens.names().filter(|name| name.starts_with("grad/mask_decoder.")) {
         let variable = &variables[&name["grad/".len()..]];
         match gradients.get(variable) {
-            Some(gradient) if largest_of(&goldens, name) > noise => goldens.compare(name, gradient, INTERMEDIATE),
+            Some(gradient) if largest_of(&goldens, name) > noise => {
+                goldens.compare(name, gradient, INTERMEDIATE)
+            }
             Some(gradient) => {
-                let ours = flat(gradient).into_iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
+                let ours =
+                    flat(gradient).into_iter().fold(0.0, |largest: f32, value| largest.max(value.abs()));
                 assert!(ours <= noise, "{name}: {ours} where the recorded gradient is zero but for rounding");
             }
             None => {
@@ -201,7 +207,8 @@ fn largest_of(goldens: &Goldens, name: &str) -> f32 {
 fn takes_no_part(name: &str) -> bool {
     const OTHER_MASKS: [&str; 3] = ["1", "2", "3"];
     let hypernetwork = name.strip_prefix("mask_decoder.output_hypernetworks_mlps.");
-    let other = hypernetwork.and_then(|rest| rest.split('.').next()).is_some_and(|mask| OTHER_MASKS.contains(&mask));
+    let other =
+        hypernetwork.and_then(|rest| rest.split('.').next()).is_some_and(|mask| OTHER_MASKS.contains(&mask));
     other || name.starts_with("mask_decoder.iou_prediction_head.")
 }
 
@@ -302,10 +309,18 @@ fn points_case(goldens: &Goldens, case: &PointsCase) {
     };
     let half = case.dtype == "bfloat16";
     let recorded = goldens.tensor(&format!("{prefix}sim"));
-    let variable = Var::from_tensor(&recorded.to_dtype(if half { DType::BF16 } else { DType::F32 }).unwrap()).unwrap();
+    let variable =
+        Var::from_tensor(&recorded.to_dtype(if half { DType::BF16 } else { DType::F32 }).unwrap()).unwrap();
     let found = similarity_points(variable.as_tensor(), case.shape, &config).unwrap();
-    let matched =
-        compare_selection(goldens, &prefix, &UNIT_NAMES, variable.as_tensor(), case.shape, config.map_size, &found);
+    let matched = compare_selection(
+        goldens,
+        &prefix,
+        &UNIT_NAMES,
+        variable.as_tensor(),
+        case.shape,
+        config.map_size,
+        &found,
+    );
 
     // Σ w ⊙ points, the weights brought to the order of our points.
     let mut weights = vec![[0.0_f32; 2]; matched.len()];
@@ -344,7 +359,9 @@ fn several_texts(goldens: &Goldens, image: &Tensor) {
     let texts = goldens.tensor("text3");
     let count = texts.dim(0).unwrap();
     let first: Vec<f32> = (0..count)
-        .map(|text| 2.0 * flat(&similarity(&image.narrow(0, 0, 1).unwrap(), &texts.get(text).unwrap()).unwrap())[0])
+        .map(|text| {
+            2.0 * flat(&similarity(&image.narrow(0, 0, 1).unwrap(), &texts.get(text).unwrap()).unwrap())[0]
+        })
         .collect();
     let highest = first.iter().copied().fold(f32::MIN, f32::max);
     let powers: Vec<f32> = first.iter().map(|value| (value - highest).exp()).collect();

@@ -115,7 +115,12 @@ impl PromptEncoder {
     pub fn encode_positions(&self, coordinates: &Tensor) -> TensorResult {
         let mut shape = coordinates.dims().to_vec();
         let centred = coordinates.affine(2.0, -1.0)?.to_dtype(self.gaussian_matrix.dtype())?;
-        let angles = centred.reshape(((), 2))?.matmul(&self.gaussian_matrix)?;
+        // Each product is rounded before the sum in half precision, as the reference's are.
+        let centred = centred.reshape(((), 2))?;
+        let along = |axis: usize| {
+            centred.narrow(1, axis, 1)?.broadcast_mul(&self.gaussian_matrix.narrow(0, axis, 1)?)
+        };
+        let angles = (along(0)? + along(1)?)?;
         let angles = ops::multiply(&angles, 2.0 * std::f64::consts::PI)?;
         let features = Tensor::cat(&[precise(&angles, Tensor::sin)?, precise(&angles, Tensor::cos)?], 1)?;
         if let Some(last) = shape.last_mut() {

@@ -89,11 +89,14 @@ impl Goldens {
     /// Opens `<stem>.manifest.json` in `folder` with the file that it names.
     pub(crate) fn open(folder: &Path, stem: &str) -> Self {
         let path = folder.join(format!("{stem}.manifest.json"));
-        let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        let text =
+            std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let manifest: Manifest = serde_json::from_str(&text).unwrap();
         let file = path.with_file_name(manifest.file.file_name().unwrap());
-        let tensors = candle_core::safetensors::load(&file, &Device::Cpu).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
-        let entries: BTreeMap<_, _> = manifest.tensors.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
+        let tensors = candle_core::safetensors::load(&file, &Device::Cpu)
+            .unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let entries: BTreeMap<_, _> =
+            manifest.tensors.into_iter().map(|entry| (entry.name.clone(), entry)).collect();
         assert!(!entries.is_empty(), "{} lists no tensors", path.display());
         let (consumed, worst) = (Mutex::default(), Mutex::default());
         Self { values: manifest.values, folder: folder.to_owned(), entries, tensors, consumed, worst }
@@ -101,7 +104,10 @@ impl Goldens {
 
     /// A value of the manifest.
     pub(crate) fn value(&self, name: &str) -> &Value {
-        self.values.get(name).and_then(|value| value.get("value")).unwrap_or_else(|| panic!("the manifest has no value {name}"))
+        self.values
+            .get(name)
+            .and_then(|value| value.get("value"))
+            .unwrap_or_else(|| panic!("the manifest has no value {name}"))
     }
 
     /// The names of all entries, in alphabetical order.
@@ -159,13 +165,21 @@ impl Goldens {
     }
 
     /// As [`Goldens::compare`], at those indices of the whole tensor that `keep` accepts only.
-    pub(crate) fn compare_where(&self, name: &str, ours: &Tensor, limit: f64, keep: impl Fn(&[usize]) -> bool) {
+    pub(crate) fn compare_where(
+        &self,
+        name: &str,
+        ours: &Tensor,
+        limit: f64,
+        keep: impl Fn(&[usize]) -> bool,
+    ) {
         let entry = self.entry(name);
         let squeezed = |shape: &[usize]| shape.iter().copied().filter(|size| *size != 1).collect::<Vec<_>>();
         let full_shape = entry.full_shape();
         assert_eq!(squeezed(ours.dims()), squeezed(full_shape), "{name}: shape");
         let (found, recorded) = (flat(ours), flat(self.raw(name)));
-        let place = |index: &[usize]| index.iter().zip(full_shape).fold(0, |place, (index, size)| place * size + index);
+        let place = |index: &[usize]| {
+            index.iter().zip(full_shape).fold(0, |place, (index, size)| place * size + index)
+        };
         let (mut largest, mut difference, mut compared) = (0.0_f64, 0.0_f64, 0);
         for (index, recorded) in entry.positions().zip(recorded).filter(|(index, _)| keep(index)) {
             let found = found[place(&index)];
@@ -177,7 +191,10 @@ impl Goldens {
         assert!(compared > 0, "{name}: nothing to compare");
         let error = if difference == 0.0 { 0.0 } else { difference / largest };
         self.note(&kind_of(name), error);
-        assert!(error <= limit, "{name}: relative error {error:.2e} is above {limit:.0e} (largest value {largest})");
+        assert!(
+            error <= limit,
+            "{name}: relative error {error:.2e} is above {limit:.0e} (largest value {largest})"
+        );
     }
 
     /// The cosine between `ours` and the recording `name`, where it was recorded.
@@ -236,7 +253,8 @@ impl Goldens {
     fn raw(&self, name: &str) -> &Tensor {
         let entry = self.entry(name);
         self.consume(name);
-        let tensor = self.tensors.get(name).unwrap_or_else(|| panic!("{name} is in the manifest but not in the file"));
+        let tensor =
+            self.tensors.get(name).unwrap_or_else(|| panic!("{name} is in the manifest but not in the file"));
         assert_eq!(tensor.dims(), entry.shape, "{name}: the file and the manifest disagree");
         tensor
     }
@@ -258,9 +276,16 @@ fn check_statistics(name: &str, values: &[f32], recorded: Statistics, limit: f64
         ("std", std, recorded.std),
         ("min", values().fold(f64::INFINITY, f64::min), recorded.min),
         ("max", values().fold(f64::NEG_INFINITY, f64::max), recorded.max),
-        ("mean of the absolute values", values().map(f64::abs).sum::<f64>() / count, recorded.abs_sum / count),
+        (
+            "mean of the absolute values",
+            values().map(f64::abs).sum::<f64>() / count,
+            recorded.abs_sum / count,
+        ),
     ] {
-        assert!((found - recorded).abs() <= allowed, "{name}: {statistic} of the whole tensor is {found} instead of {recorded}");
+        assert!(
+            (found - recorded).abs() <= allowed,
+            "{name}: {statistic} of the whole tensor is {found} instead of {recorded}"
+        );
     }
 }
 
@@ -278,7 +303,8 @@ pub(crate) fn flat(tensor: &Tensor) -> Vec<f32> {
 /// Intersection over union; two empty masks agree.
 pub(crate) fn iou(left: &[bool], right: &[bool]) -> f64 {
     assert_eq!(left.len(), right.len(), "masks of different sizes");
-    let count = |test: fn(bool, bool) -> bool| left.iter().zip(right).filter(|(a, b)| test(**a, **b)).count() as f64;
+    let count =
+        |test: fn(bool, bool) -> bool| left.iter().zip(right).filter(|(a, b)| test(**a, **b)).count() as f64;
     let union = count(|a, b| a || b);
     if union == 0.0 { 1.0 } else { count(|a, b| a && b) / union }
 }

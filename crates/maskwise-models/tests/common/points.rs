@@ -34,8 +34,13 @@ pub(crate) const SYSTEM_NAMES: Names = Names {
     labels: "point_labels",
 };
 
-pub(crate) const UNIT_NAMES: Names =
-    Names { map: "down_padded", full: "full", discrete: "discrete", continuous: "continuous", labels: "labels" };
+pub(crate) const UNIT_NAMES: Names = Names {
+    map: "down_padded",
+    full: "full",
+    discrete: "discrete",
+    continuous: "continuous",
+    labels: "labels",
+};
 
 /// Compares everything recorded of the selection under `prefix`; returns, for each recorded point, which of ours it is.
 pub(crate) fn compare_selection(
@@ -52,7 +57,11 @@ pub(crate) fn compare_selection(
     let values = Tensor::from_slice(&map.values, (map.height, map.width), &Device::Cpu).unwrap();
     goldens.compare(&name(names.map), &values, INTERMEDIATE);
     if goldens.has(&name(names.full)) {
-        goldens.compare(&name(names.full), &full_resolution_map(similarity, size, map_size).unwrap(), INTERMEDIATE);
+        goldens.compare(
+            &name(names.full),
+            &full_resolution_map(similarity, size, map_size).unwrap(),
+            INTERMEDIATE,
+        );
     }
     let recorded = RecordedPoints {
         cells: goldens.integers(&name("cell_index")).into_iter().map(|cell| cell as usize).collect(),
@@ -66,14 +75,23 @@ pub(crate) fn compare_selection(
 
 /// The same (cell, label) pairs; in the same order wherever neighbours are further apart than [`TIE`].
 fn compare_order(prefix: &str, map: &[f32], recorded: &RecordedPoints, found: &SimilarityPoints) {
-    let ours: Vec<(usize, i64)> = found.cells.iter().map(|cell| (cell.index, i64::from(cell.label))).collect();
-    let theirs: Vec<(usize, i64)> = recorded.cells.iter().copied().zip(recorded.labels.iter().copied()).collect();
+    let ours: Vec<(usize, i64)> =
+        found.cells.iter().map(|cell| (cell.index, i64::from(cell.label))).collect();
+    let theirs: Vec<(usize, i64)> =
+        recorded.cells.iter().copied().zip(recorded.labels.iter().copied()).collect();
     assert_eq!(ours.len(), theirs.len(), "{prefix}: number of points");
-    assert_eq!(ours.iter().collect::<BTreeSet<_>>(), theirs.iter().collect::<BTreeSet<_>>(), "{prefix}: selected cells");
+    assert_eq!(
+        ours.iter().collect::<BTreeSet<_>>(),
+        theirs.iter().collect::<BTreeSet<_>>(),
+        "{prefix}: selected cells"
+    );
     let mut start = 0;
     for end in 1..=theirs.len() {
         // Neutral cells stand in the order of the map, whatever their values.
-        let joined = end < theirs.len() && theirs[end].1 == theirs[end - 1].1 && theirs[end].1 >= 0 && (map[theirs[end].0] - map[theirs[end - 1].0]).abs() <= TIE;
+        let joined = end < theirs.len()
+            && theirs[end].1 == theirs[end - 1].1
+            && theirs[end].1 >= 0
+            && (map[theirs[end].0] - map[theirs[end - 1].0]).abs() <= TIE;
         if !joined {
             let set = |cells: &[(usize, i64)]| cells[start..end].iter().copied().collect::<BTreeSet<_>>();
             assert_eq!(set(&ours), set(&theirs), "{prefix}: order of the points {start}..{end}");
@@ -82,9 +100,18 @@ fn compare_order(prefix: &str, map: &[f32], recorded: &RecordedPoints, found: &S
     }
 }
 
-fn compare_coordinates(goldens: &Goldens, prefix: &str, recorded: &RecordedPoints, found: &SimilarityPoints) -> Vec<usize> {
+fn compare_coordinates(
+    goldens: &Goldens,
+    prefix: &str,
+    recorded: &RecordedPoints,
+    found: &SimilarityPoints,
+) -> Vec<usize> {
     let ours = flat(&found.coordinates);
-    let matched: Vec<usize> = recorded.cells.iter().map(|cell| found.cells.iter().position(|ours| ours.index == *cell).unwrap()).collect();
+    let matched: Vec<usize> = recorded
+        .cells
+        .iter()
+        .map(|cell| found.cells.iter().position(|ours| ours.index == *cell).unwrap())
+        .collect();
     for (theirs, &ours_at) in matched.iter().enumerate() {
         let pixel = found.cells[ours_at].pixel;
         for (axis, pixel) in [pixel.0, pixel.1].into_iter().enumerate() {
@@ -93,7 +120,10 @@ fn compare_coordinates(goldens: &Goldens, prefix: &str, recorded: &RecordedPoint
             let error = f64::from((ours[2 * ours_at + axis] - recorded.continuous[place]).abs());
             assert!(error <= POINTS, "{prefix}: point {theirs} is off by {error} px");
             goldens.note("continuous points [px]", error);
-            goldens.note("DtoC itself [px]", f64::from((recorded.discrete[place] as f32 - recorded.continuous[place]).abs()));
+            goldens.note(
+                "DtoC itself [px]",
+                f64::from((recorded.discrete[place] as f32 - recorded.continuous[place]).abs()),
+            );
         }
     }
     matched

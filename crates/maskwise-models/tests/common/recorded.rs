@@ -73,13 +73,17 @@ pub(crate) fn compare_image(goldens: &Goldens, system: &System, name: &str, seen
     }
     compare("sam_pixels", &|| pixels(&seen.sam.pixels));
     let batch = |values: &Tensor| values.unsqueeze(0).unwrap();
-    compare("clip_features", &|| system.model.vision_tower.patch_features(&batch(&pixels(&seen.clip_pixels))).unwrap());
+    compare("clip_features", &|| {
+        system.model.vision_tower.patch_features(&batch(&pixels(&seen.clip_pixels))).unwrap()
+    });
     compare("image_tokens", &|| seen.image_tokens.clone());
     compare("sam_embedding", &|| seen.embedding.clone());
     if goldens.has(&name("sam_patch_embed")) {
         let mut observed = Vec::new();
         let encoder = &system.model.sam.image_encoder;
-        encoder.forward_observed(&batch(&pixels(&seen.sam.pixels)), &mut |_, state| observed.push(state.clone())).unwrap();
+        encoder
+            .forward_observed(&batch(&pixels(&seen.sam.pixels)), &mut |_, state| observed.push(state.clone()))
+            .unwrap();
         goldens.compare(&name("sam_patch_embed"), &observed[0], INTERMEDIATE);
         for (block, state) in observed[1..].iter().enumerate() {
             compare(&format!("sam_block{block}"), &|| state.clone());
@@ -88,7 +92,13 @@ pub(crate) fn compare_image(goldens: &Goldens, system: &System, name: &str, seen
 }
 
 /// A whole prompt in one pass: ids, spliced embeddings, every layer, final states and logits. Returns the ids and the states.
-pub(crate) fn compare_sequence(goldens: &Goldens, system: &System, prefix: &str, prompt: &str, seen: &Seen) -> (Vec<i64>, Tensor) {
+pub(crate) fn compare_sequence(
+    goldens: &Goldens,
+    system: &System,
+    prefix: &str,
+    prompt: &str,
+    seen: &Seen,
+) -> (Vec<i64>, Tensor) {
     let name = |part: &str| format!("{prefix}{part}");
     let model = &system.model;
     let ids = system.ids(prompt);
@@ -107,7 +117,10 @@ pub(crate) fn compare_sequence(goldens: &Goldens, system: &System, prefix: &str,
             }
         })
         .unwrap();
-    assert!(compared == 0 || compared == model.language_model.config().num_hidden_layers, "{prefix}: {compared} layers compared");
+    assert!(
+        compared == 0 || compared == model.language_model.config().num_hidden_layers,
+        "{prefix}: {compared} layers compared"
+    );
     let hidden = model.hidden_states(&ids, &seen.image_tokens).unwrap();
     goldens.compare(&name("hidden_last"), &hidden, INTERMEDIATE);
     if goldens.has(&name("logits_tail")) {
@@ -120,7 +133,13 @@ pub(crate) fn compare_sequence(goldens: &Goldens, system: &System, prefix: &str,
 }
 
 /// Greedy decoding: ids, logits of each step, states.
-pub(crate) fn compare_generation(goldens: &Goldens, system: &System, prefix: &str, prompt: &str, seen: &Seen) -> Generation {
+pub(crate) fn compare_generation(
+    goldens: &Goldens,
+    system: &System,
+    prefix: &str,
+    prompt: &str,
+    seen: &Seen,
+) -> Generation {
     let name = |part: &str| format!("{prefix}{part}");
     let ids = system.ids(prompt);
     goldens.compare_integers(&name("input_ids"), &ids);
@@ -139,7 +158,11 @@ pub(crate) fn compare_generation(goldens: &Goldens, system: &System, prefix: &st
         })
         .unwrap();
     assert_eq!(generation.ids, recorded, "{prefix}: output ids");
-    assert_eq!(generation.stop, if ended { StopReason::EndOfSequence } else { StopReason::MaxNewTokens }, "{prefix}");
+    assert_eq!(
+        generation.stop,
+        if ended { StopReason::EndOfSequence } else { StopReason::MaxNewTokens },
+        "{prefix}"
+    );
     if goldens.has(&name("step_logits")) {
         let vocabulary = logits.len() / steps;
         let logits = Tensor::from_vec(logits, (steps, vocabulary), &candle_core::Device::Cpu).unwrap();
@@ -152,7 +175,13 @@ pub(crate) fn compare_generation(goldens: &Goldens, system: &System, prefix: &st
 }
 
 /// Everything recorded under `prefix` of the masks of one answer, one row for each.
-pub(crate) fn compare_masks(goldens: &Goldens, model: &ReadModel, prefix: &str, masks: &[SegmentedMask], seen: &Seen) {
+pub(crate) fn compare_masks(
+    goldens: &Goldens,
+    model: &ReadModel,
+    prefix: &str,
+    masks: &[SegmentedMask],
+    seen: &Seen,
+) {
     let name = |part: &str| format!("{prefix}{part}");
     let compare = |part: &str, limit: f64, of: &dyn Fn(&SegmentedMask) -> Tensor| {
         if goldens.has(&name(part)) {
@@ -173,7 +202,15 @@ pub(crate) fn compare_masks(goldens: &Goldens, model: &ReadModel, prefix: &str, 
     if let [mask] = masks {
         if goldens.has(&name("cell_index")) {
             let (found, config) = (mask.points.as_ref().unwrap(), model.similarity_points.as_ref().unwrap());
-            compare_selection(goldens, prefix, &SYSTEM_NAMES, &mask.similarity, seen.sam.original_size, config.map_size, found);
+            compare_selection(
+                goldens,
+                prefix,
+                &SYSTEM_NAMES,
+                &mask.similarity,
+                seen.sam.original_size,
+                config.map_size,
+                found,
+            );
         }
         if goldens.has(&name("points_sam_frame")) {
             compare_sam_points(goldens, &name(""), mask, seen);
@@ -197,7 +234,10 @@ fn compare_sam_points(goldens: &Goldens, prefix: &str, mask: &SegmentedMask, see
     let name = format!("{prefix}points_sam_frame");
     let cells = goldens.integers(&format!("{prefix}cell_index"));
     let found = &mask.points.as_ref().unwrap().cells;
-    let order: Vec<u32> = cells.iter().map(|cell| found.iter().position(|found| found.index as i64 == *cell).unwrap() as u32).collect();
+    let order: Vec<u32> = cells
+        .iter()
+        .map(|cell| found.iter().position(|found| found.index as i64 == *cell).unwrap() as u32)
+        .collect();
     let order = Tensor::new(order, mask.logits.device()).unwrap();
     let ours = mask.sam_points.as_ref().unwrap().squeeze(0).unwrap().index_select(&order, 0).unwrap();
     let difference = (ours.flatten_all().unwrap() - goldens.tensor(&name).flatten_all().unwrap()).unwrap();

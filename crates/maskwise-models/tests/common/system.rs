@@ -6,7 +6,8 @@ use maskwise_data::text::prompt::tokenize_image_prompt;
 use maskwise_data::text::{SpecialIds, Tokenizer};
 use maskwise_models::clip::ClipVisionConfig;
 use maskwise_models::systems::read::{
-    Family, ImageInputs, LlavaConfig, LoadOptions, ModelFiles, ModelPlaces, PartTypes, PartWeights, ReadModel, SamInputs, SegmentInputs, SystemConfig,
+    Family, ImageInputs, LlavaConfig, LoadOptions, ModelFiles, ModelPlaces, PartTypes, PartWeights,
+    ReadModel, SamInputs, SegmentInputs, SystemConfig,
 };
 use maskwise_nn::weights::{Filtered, Merged, TensorSource, Weights, open_checkpoint, open_file};
 use std::path::Path;
@@ -32,7 +33,12 @@ impl System {
     /// A model folder, every part in `dtype`.
     pub(crate) fn open(folder: &Path, dtype: DType) -> Self {
         let files = ModelFiles::open(folder, &ModelPlaces::default()).unwrap();
-        let options = LoadOptions { types: PartTypes::uniform(dtype), device: Device::Cpu, allow_untrained: false, on_progress: None };
+        let options = LoadOptions {
+            types: PartTypes::uniform(dtype),
+            device: Device::Cpu,
+            allow_untrained: false,
+            on_progress: None,
+        };
         let model = files.load(options).unwrap();
         Self { model, tokenizer: files.tokenizer, inputs: files.inputs }
     }
@@ -46,16 +52,28 @@ impl System {
         let system = SystemConfig::published(Family::Lisa, config.language_model.hidden_size);
         let tower = goldens.join(config.vision_tower_name().unwrap());
         let vision_config = ClipVisionConfig::from_json(&read(&tower.join("config.json"))).unwrap();
-        let clip = maskwise_data::image::clip::ClipPreprocessor::from_json(&read(&tower.join("preprocessor_config.json"))).unwrap();
+        let clip = maskwise_data::image::clip::ClipPreprocessor::from_json(&read(
+            &tower.join("preprocessor_config.json"),
+        ))
+        .unwrap();
         let special: SpecialIds = files.tokenizer.special_ids(config.language_model.vocab_size).unwrap();
 
-        let shared = Filtered::new(files.open_checkpoint().unwrap(), |name| !name.starts_with("model.mm_projector."));
+        let shared =
+            Filtered::new(files.open_checkpoint().unwrap(), |name| !name.starts_with("model.mm_projector."));
         let own = open_file(&goldens.join("lisa/lisa_extra.safetensors")).unwrap();
         let checkpoint: Box<dyn TensorSource> = Box::new(Merged::new(vec![Box::new(shared), own]).unwrap());
         let language = Weights::new(checkpoint, DType::F32, &Device::Cpu);
         let vision = Weights::new(open_checkpoint(&tower).unwrap(), DType::F32, &Device::Cpu);
         let parts = PartWeights { sam: language.clone(), language, vision };
-        let model = ReadModel::load(&config, &vision_config, system.similarity_points, system.sam_decoder_heads, special, &parts).unwrap();
+        let model = ReadModel::load(
+            &config,
+            &vision_config,
+            system.similarity_points,
+            system.sam_decoder_heads,
+            special,
+            &parts,
+        )
+        .unwrap();
         parts.language.finish().unwrap();
         parts.vision.finish().unwrap();
         Self { model, tokenizer: files.tokenizer, inputs: ImageInputs { clip, sam: files.inputs.sam } }
@@ -92,7 +110,11 @@ impl System {
 
 impl Seen {
     pub(crate) fn segment_inputs(&self) -> SegmentInputs<'_> {
-        SegmentInputs { embedding: &self.embedding, input_size: self.sam.input_size, original_size: self.sam.original_size }
+        SegmentInputs {
+            embedding: &self.embedding,
+            input_size: self.sam.input_size,
+            original_size: self.sam.original_size,
+        }
     }
 }
 

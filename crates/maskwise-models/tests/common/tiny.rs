@@ -19,7 +19,8 @@ const GRID: usize = 4;
 const PATCH: usize = 16;
 pub(crate) const SAM_SIZE: usize = GRID * PATCH;
 pub(crate) const CLIP_SIZE: usize = 56;
-pub(crate) const SPECIAL: SpecialIds = SpecialIds { seg: 17, im_start: 18, im_end: 19, bos: 1, eos: 2, pad: 0 };
+pub(crate) const SPECIAL: SpecialIds =
+    SpecialIds { seg: 17, im_start: 18, im_end: 19, bos: 1, eos: 2, pad: 0 };
 
 /// A number in [-1, 1) that looks random and is the same on every run.
 pub(crate) fn varied(index: usize, seed: u32) -> f32 {
@@ -52,7 +53,8 @@ pub(crate) fn tensors() -> BTreeMap<String, Tensor> {
             () if name.contains("embed") || name.contains("token") => (0.0, 0.8),
             () => (0.0, 1.6 / (fan_in as f32).sqrt()),
         };
-        let values: Vec<f32> = (0..count).map(|index| shift + scale * varied(index, number as u32 + 1)).collect();
+        let values: Vec<f32> =
+            (0..count).map(|index| shift + scale * varied(index, number as u32 + 1)).collect();
         (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
     };
     shapes.into_iter().enumerate().map(tensor).collect()
