@@ -115,12 +115,17 @@ impl PromptEncoder {
     pub fn encode_positions(&self, coordinates: &Tensor) -> TensorResult {
         let mut shape = coordinates.dims().to_vec();
         let centred = coordinates.affine(2.0, -1.0)?.to_dtype(self.gaussian_matrix.dtype())?;
-        // Each product is rounded before the sum in half precision, as the reference's are.
+        // In half precision the reference rounds each product before the sum for a few points, and only the sum for a whole grid
+        // (found by the recorded encodings of both).
         let centred = centred.reshape(((), 2))?;
-        let along = |axis: usize| {
-            centred.narrow(1, axis, 1)?.broadcast_mul(&self.gaussian_matrix.narrow(0, axis, 1)?)
+        let angles = if centred.dim(0)? < self.grid * self.grid {
+            let along = |axis: usize| {
+                centred.narrow(1, axis, 1)?.broadcast_mul(&self.gaussian_matrix.narrow(0, axis, 1)?)
+            };
+            (along(0)? + along(1)?)?
+        } else {
+            centred.matmul(&self.gaussian_matrix)?
         };
-        let angles = (along(0)? + along(1)?)?;
         let angles = ops::multiply(&angles, 2.0 * std::f64::consts::PI)?;
         let features = Tensor::cat(&[precise(&angles, Tensor::sin)?, precise(&angles, Tensor::cos)?], 1)?;
         if let Some(last) = shape.last_mut() {
