@@ -4,7 +4,7 @@ use maskwise_data::draw::{self, Layer, OverlayStyle, PointMark, palette_color};
 use maskwise_data::image::RgbImage;
 use maskwise_data::mask::Mask;
 use maskwise_data::mask::rle::Rle;
-use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, full_resolution_map};
+use maskwise_models::heads::similarity_points::full_resolution_map;
 use maskwise_models::systems::read::{Family, StopReason};
 use serde::{Deserialize, Serialize};
 
@@ -66,6 +66,8 @@ pub struct AnswerMask {
     pub points: Vec<PointMark>,
     pub(crate) similarity: Tensor,
     pub(crate) size: (usize, usize),
+    /// Side of the square map between the token grid and the image.
+    pub(crate) map_size: usize,
 }
 
 /// How sure the model seems. None of these is calibrated: they order answers of one model, no more.
@@ -146,8 +148,7 @@ impl AnswerMask {
     /// # Errors
     /// When the similarity is the same everywhere.
     pub fn similarity_map(&self) -> Result<Vec<f32>> {
-        let map_size = SimilarityPointsConfig::read_7b().map_size;
-        let map = full_resolution_map(&self.similarity, self.size, map_size)?;
+        let map = full_resolution_map(&self.similarity, self.size, self.map_size)?;
         Ok(map.flatten_all()?.to_vec1()?)
     }
 

@@ -8,6 +8,7 @@ use maskwise_data::mask::Mask;
 use maskwise_data::text::prompt::{UserTextPolicy, check_context, tokenize_image_prompt, user_text};
 use maskwise_data::text::{Conversation, ConversationTemplate, IMAGE_TOKEN, Speaker};
 use maskwise_models::ModelError;
+use maskwise_models::heads::similarity_points::SimilarityPointsConfig;
 use maskwise_models::systems::read::{SegmentInputs, SegmentedMask, StopReason};
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -275,6 +276,7 @@ impl<'a> Scene<'a> {
                     .collect()
             }
         };
+        let configured = self.segmenter.files.system.similarity_points.clone();
         let scores = Scores { predicted_iou: segmented.predicted_iou, mean_probability, seg_probability };
         Ok(AnswerMask {
             mask,
@@ -283,6 +285,7 @@ impl<'a> Scene<'a> {
             points,
             similarity: segmented.similarity,
             size: (height, width),
+            map_size: configured.unwrap_or_else(SimilarityPointsConfig::read_7b).map_size,
         })
     }
 

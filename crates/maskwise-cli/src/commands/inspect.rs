@@ -1,9 +1,9 @@
 use super::human_bytes;
 use crate::args::InspectArguments;
 use crate::exit::Ending;
-use maskwise::ModelPlaces;
 use maskwise::hub::Environment;
 use maskwise::inspect::{Inspection, inspect};
+use maskwise::{ModelPlaces, SimilarityPointsConfig, Thresholds};
 use std::io::{self, Write};
 
 pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Ending> {
@@ -23,10 +23,27 @@ pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Ending> {
     Ok(if inspection.defects.is_some() { Ending::SomeFailed } else { Ending::Done })
 }
 
+/// How similarity becomes points, in words.
+fn points(config: &SimilarityPointsConfig) -> String {
+    let number = config.num_points.map_or("every cell".to_owned(), |number| format!("at most {number}"));
+    let thresholds = match config.thresholds {
+        Thresholds::Fixed { t_pos, t_neg } => format!("positive from {t_pos}, negative up to {t_neg}"),
+        Thresholds::MeanDeviation { epsilon } => {
+            format!("positive and negative {epsilon} deviations from the mean")
+        }
+    };
+    format!("{number}, {thresholds}, of a grid reduced by {}", config.down_sample)
+}
+
 fn write_text(out: &mut impl Write, inspection: &Inspection, tensors: bool) -> anyhow::Result<()> {
     writeln!(out, "model         {}", inspection.folder.display())?;
     writeln!(out, "vision tower  {}", inspection.vision_tower.display())?;
-    writeln!(out, "system        {}", serde_json::to_string(&inspection.system)?)?;
+    let system = &inspection.system;
+    // Without the quotation marks of its JSON form.
+    writeln!(out, "system        {}", serde_json::to_string(&system.system)?.trim_matches('"'))?;
+    writeln!(out, "points        {}", system.similarity_points.as_ref().map_or("none".to_owned(), points))?;
+    let (generate, forced) = (&system.conversation.generate, &system.conversation.teacher_forced);
+    writeln!(out, "conversation  {generate}; {forced} where the answer is given")?;
     writeln!(out, "image tokens  {} of a context of {}", inspection.image_tokens, inspection.context)?;
     let ids = inspection.special_ids.iter().map(|(name, id)| format!("{name} {id}"));
     writeln!(out, "special ids   {}", ids.collect::<Vec<_>>().join(", "))?;
