@@ -6,7 +6,7 @@
 //! Reproducing exactly this arithmetic makes the pixels that reach the networks equal to the reference's.
 //!
 //! Source: Pillow's documented resampling model (convolution filters with adaptive support) and
-//! `specs/read-family.md` section 3. Checked against recorded Pillow output in the tests.
+//! spec 3. Checked against recorded Pillow output in the tests.
 
 use std::fmt;
 

@@ -206,9 +206,13 @@ fn clip_plan() -> Plan {
 
 fn write(plan: &Plan, folder: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let dtype = DType::BF16;
-    let plans: Vec<TensorPlan> =
-        plan.0.iter().map(|(name, shape)| TensorPlan { name: name.clone(), shape: shape.clone(), dtype }).collect();
-    let shapes: BTreeMap<&str, &Vec<usize>> = plan.0.iter().map(|(name, shape)| (name.as_str(), shape)).collect();
+    let plans: Vec<TensorPlan> = plan
+        .0
+        .iter()
+        .map(|(name, shape)| TensorPlan { name: name.clone(), shape: shape.clone(), dtype })
+        .collect();
+    let shapes: BTreeMap<&str, &Vec<usize>> =
+        plan.0.iter().map(|(name, shape)| (name.as_str(), shape)).collect();
     let noise = Noise::new();
     let mut seed = 0;
     write_sharded(folder, &plans, &BTreeMap::new(), DEFAULT_SHARD_BYTES, |name| {
@@ -246,7 +250,9 @@ impl Noise {
         while values.len() < count {
             let from = (start + values.len()) % Self::LENGTH;
             let take = (Self::LENGTH - from).min(count - values.len());
-            values.extend(self.0[from..from + take].iter().map(|value| half::bf16::from_f32(centre + scale * value)));
+            values.extend(
+                self.0[from..from + take].iter().map(|value| half::bf16::from_f32(centre + scale * value)),
+            );
         }
         Tensor::from_vec(values, shape, &Device::Cpu)
     }

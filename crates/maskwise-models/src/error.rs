@@ -38,10 +38,7 @@ pub enum ModelError {
         reason: String,
     },
     /// The vision tower that the configuration names was not found.
-    #[error(
-        "the vision tower `{name}` was not found; looked in {}. Download it (`maskwise pull {name}`) or pass --vision-tower DIR",
-        list(looked_in)
-    )]
+    #[error("the vision tower `{name}` was not found; looked in {}. {}", list(looked_in), advice(name))]
     VisionTowerNotFound {
         /// The name in `config.json`.
         name: String,
@@ -59,9 +56,23 @@ pub enum ModelError {
     /// The similarity map cannot be turned into points.
     #[error("the similarity map cannot be turned into points: {0}")]
     Similarity(String),
+    /// The settings of the points are out of range.
+    #[error("the settings of the points cannot be used: {0}")]
+    Points(String),
     /// A prompt that does not fit the model.
     #[error("{0}")]
     Prompt(String),
+}
+
+/// A name with one slash is a repository of the hub; another is a folder that did not come along.
+fn advice(name: &str) -> String {
+    let is_repository =
+        name.split('/').filter(|part| !part.is_empty()).count() == 2 && !name.starts_with(['/', '.']);
+    if is_repository {
+        format!("Download it with `maskwise pull {name}`, or pass --vision-tower DIR")
+    } else {
+        "Pass --vision-tower DIR".to_owned()
+    }
 }
 
 fn list(paths: &[PathBuf]) -> String {

@@ -106,9 +106,8 @@ fn write_small_files(files: &ModelFiles, target: &Path) -> Result<()> {
     for name in TOKENIZER_FILES {
         copy_if_there(&files.folder.join(name), &target.join(name))?;
     }
-    for name in ["config.json", "preprocessor_config.json"] {
-        copy_if_there(&files.vision_tower.join(name), &target.join(TOWER).join(name))?;
-    }
+    write_json(&target.join(TOWER).join("config.json"), &files.vision_config)?;
+    write_json(&target.join(TOWER).join("preprocessor_config.json"), &files.inputs.clip)?;
     let config_path = files.folder.join("config.json");
     let config =
         std::fs::read(&config_path).map_err(|source| Error::Read { path: config_path.clone(), source })?;
@@ -127,7 +126,7 @@ fn write_small_files(files: &ModelFiles, target: &Path) -> Result<()> {
 
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| write_error(path, error.into()))?;
-    Ok(write_atomic(path, |file| file.write_all(text.as_bytes()))?)
+    Ok(write_atomic(path, |file| writeln!(file, "{text}"))?)
 }
 
 fn copy_if_there(from: &Path, to: &Path) -> Result<()> {

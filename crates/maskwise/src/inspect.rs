@@ -15,7 +15,7 @@ use std::path::PathBuf;
 pub struct Inspection {
     /// The model's folder.
     pub folder: PathBuf,
-    /// The vision tower's folder.
+    /// The folder that holds the vision tower.
     pub vision_tower: PathBuf,
     /// How the system runs.
     pub system: SystemConfig,
@@ -96,7 +96,7 @@ pub fn inspect(source: &ModelSource, places: ModelPlaces, environment: &Environm
         special_ids: special_ids.into(),
         defects: files.check_shapes().err().map(|error| error.to_string()),
         folder,
-        vision_tower: files.vision_tower,
+        vision_tower: files.vision_tower.folder().to_owned(),
         system: files.system,
         tensors,
         parameters,

@@ -67,12 +67,12 @@ impl PointsChoice {
             let Thresholds::Fixed { t_pos, t_neg } = config.thresholds else {
                 let reason =
                     "this model's thresholds follow mean and deviation; fixed thresholds cannot be given";
-                return Err(Error::Model(maskwise_models::ModelError::Prompt(reason.to_owned())));
+                return Err(Error::Model(maskwise_models::ModelError::Points(reason.to_owned())));
             };
             config.thresholds =
                 Thresholds::Fixed { t_pos: self.t_pos.unwrap_or(t_pos), t_neg: self.t_neg.unwrap_or(t_neg) };
         }
-        config.check().map_err(maskwise_models::ModelError::Similarity)?;
+        config.check().map_err(maskwise_models::ModelError::Points)?;
         Ok(Some(config))
     }
 }

@@ -1,4 +1,4 @@
-//! The pictures that the official demos draw (`specs/read-family.md` section 8), equal to the last bit.
+//! The pictures that the official demos draw (spec 8), equal to the last bit.
 
 use ::image::{Rgb, RgbImage};
 

@@ -19,7 +19,7 @@ pub fn jet(value: u8) -> [u8; 3] {
 }
 
 /// A similarity map over its image: `0.3 · image + 0.7 · jet(map)`, truncated to 8 bits, where the map becomes
-/// 8-bit by `× 255` and truncation (`specs/read-family.md` section 8).
+/// 8-bit by `× 255` and truncation (spec 8).
 ///
 /// `map` holds one value per pixel, row-major; values outside 0..1 are clamped.
 ///

@@ -1,6 +1,6 @@
 //! The preprocessor of CLIP towers (Hugging Face `CLIPImageProcessor`, transformers 4.31).
 //!
-//! Steps, `specs/read-family.md` section 3: resize so that the shortest edge has the wanted length (Pillow
+//! Steps, spec 3: resize so that the shortest edge has the wanted length (Pillow
 //! bicubic on 8 bits, long edge truncated to an integer), crop the centre, multiply by the rescale factor in
 //! f64 and round to f32, subtract the mean and divide by the standard deviation in f32, order as CHW.
 

@@ -1,6 +1,6 @@
 //! The preprocessor of SAM: `ResizeLongestSide`, normalise, pad.
 //!
-//! Steps, `specs/read-family.md` section 3: scale so that the longer side has `image_size` pixels (each side
+//! Steps, spec 3: scale so that the longer side has `image_size` pixels (each side
 //! `int(side * scale + 0.5)`), Pillow bilinear with antialiasing on 8 bits, `(x - mean) / std` in f32, zeros
 //! (in normalised space) on the right and below up to a square.
 

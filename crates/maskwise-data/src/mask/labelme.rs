@@ -1,7 +1,7 @@
 //! Masks as LabelMe JSON, the annotation format of the LabelMe program.
 //!
 //! Every field that LabelMe wants is written (`version, flags, shapes, imagePath, imageData, imageHeight,
-//! imageWidth`), so the file opens there (`design/field.md` section 3.1). `imageData` is null: LabelMe loads
+//! imageWidth`), so the file opens there. `imageData` is null: LabelMe loads
 //! the picture from `imagePath`, relative to the JSON file. LabelMe's polygons have no holes, so a hole is
 //! joined to the outline by a cut, see [`Polygon::to_single_ring`](super::Polygon::to_single_ring).
 

@@ -88,7 +88,7 @@ impl Mask {
     }
 
     /// A mask from row-major logits: a pixel is set where its logit is strictly above 0
-    /// (`specs/read-family.md` section 1.9).
+    /// (spec 1.9).
     ///
     /// # Errors
     /// [`MaskError::Length`] if `logits` does not hold `height * width` values, [`MaskError::NotANumber`] if

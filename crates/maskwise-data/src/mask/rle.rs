@@ -3,7 +3,7 @@
 //! A code lists run lengths down the columns (column-major), beginning with a run of zeros, which may be
 //! empty. The compressed string stores each length as a difference to the one two places before, in groups of
 //! five bits with a continuation bit, offset by 48 into printable characters. Source: the COCO API's mask
-//! format (`design/field.md` section 3.1). Geometry (polygons, boxes) keeps the API's rounding.
+//! format. Geometry (polygons, boxes) keeps the API's rounding.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;

@@ -1,7 +1,7 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 /// The fields of a CLIP `config.json` that the vision tower needs; the defaults are those of the published format.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClipVisionConfig {
     /// Width of the hidden states (1024 for ViT-L).
@@ -55,7 +55,11 @@ impl ClipVisionConfig {
         self.image_size / self.patch_size
     }
 
-    fn check(&self) -> Result<(), String> {
+    /// Checks that the sizes fit each other.
+    ///
+    /// # Errors
+    /// With the field at fault.
+    pub fn check(&self) -> Result<(), String> {
         let sizes = [
             ("hidden_size", self.hidden_size),
             ("intermediate_size", self.intermediate_size),

@@ -102,7 +102,10 @@ impl SimilarityPointsConfig {
     /// With the field at fault.
     pub fn check(&self) -> Result<(), String> {
         if self.num_points == Some(0) {
-            return Err("num_points is 0; leave similarity_points out to use none".to_owned());
+            return Err(
+                "num_points is 0; for no points at all use --no-points, or null for similarity_points"
+                    .to_owned(),
+            );
         }
         if self.down_sample == 0 || self.map_size == 0 {
             return Err("down_sample and map_size must be at least 1".to_owned());

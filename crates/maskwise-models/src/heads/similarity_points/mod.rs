@@ -56,7 +56,7 @@ pub fn similarity_points(
     size: (usize, usize),
     config: &SimilarityPointsConfig,
 ) -> Result<SimilarityPoints> {
-    config.check().map_err(ModelError::Similarity)?;
+    config.check().map_err(ModelError::Points)?;
     let side = square_side(similarity.dim(0)?)?;
     if size.0 == 0 || size.1 == 0 {
         return Err(ModelError::Similarity(format!("the image has size {}x{}", size.1, size.0)));

@@ -1,9 +1,9 @@
 use super::model::PartWeights;
-use super::{Family, ImageInputs, LlavaConfig, ReadModel, SystemConfig};
+use super::vision_tower::INSIDE;
+use super::{Family, ImageInputs, LlavaConfig, ReadModel, SystemConfig, VisionTower};
 use crate::clip::ClipVisionConfig;
 use crate::error::{ModelError, Result};
 use candle_core::{DType, Device, Tensor};
-use maskwise_data::image::clip::ClipPreprocessor;
 use maskwise_data::image::sam::SamPreprocessor;
 use maskwise_data::text::{SpecialIds, Tokenizer};
 use maskwise_nn::weights::{
@@ -14,8 +14,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Where a LLaVA checkpoint keeps a vision tower, if it keeps one.
-const TOWER_INSIDE: &str = "model.vision_tower.";
 const SAM_PREFIX: &str = "model.visual_model";
 
 /// A model folder whose small files were read and checked; weights are only opened by [`ModelFiles::load`].
@@ -31,8 +29,8 @@ pub struct ModelFiles {
     pub tokenizer: Arc<Tokenizer>,
     /// Special ids by vocabulary lookup.
     pub special: SpecialIds,
-    /// The folder of the vision tower.
-    pub vision_tower: PathBuf,
+    /// Where the vision tower is.
+    pub vision_tower: VisionTower,
     /// The tower's `config.json`.
     pub vision_config: ClipVisionConfig,
     /// The preprocessors.
@@ -108,16 +106,10 @@ impl ModelFiles {
         let tokenizer = Arc::new(Tokenizer::from_dir(folder)?);
         let special = tokenizer.special_ids(config.language_model.vocab_size)?;
         let name = config.vision_tower_name().map_err(|reason| at(&config_path, reason))?;
-        let vision_tower = find_vision_tower(folder, name, places)?;
-        let vision_config = read_config(&vision_tower.join("config.json"), ClipVisionConfig::from_json)?;
-        let preprocessor = vision_tower.join("preprocessor_config.json");
-        let clip = if preprocessor.is_file() {
-            read_config(&preprocessor, |text| {
-                ClipPreprocessor::from_json(text).map_err(|error| error.to_string())
-            })?
-        } else {
-            ClipPreprocessor::square(vision_config.image_size)
-        };
+        let (asked, candidates) = (places.vision_tower.as_deref(), &places.vision_tower_candidates);
+        let vision_tower = VisionTower::find(folder, name, asked, candidates)?;
+        let vision_config = vision_tower.config()?;
+        let clip = vision_tower.preprocessor(vision_config.image_size)?;
         let mut files = Self {
             folder: folder.to_owned(),
             config,
@@ -140,9 +132,13 @@ impl ModelFiles {
     pub fn open_checkpoint(&self) -> Result<Box<dyn TensorSource>> {
         let checkpoint = weights::open_checkpoint(&self.folder)?;
         let checkpoint: Box<dyn TensorSource> =
-            Box::new(Filtered::new(checkpoint, |name| !name.starts_with(TOWER_INSIDE)));
+            Box::new(Filtered::new(checkpoint, |name| !name.starts_with(INSIDE)));
         let has_sam = checkpoint.tensors().keys().any(|name| name.starts_with(SAM_PREFIX));
-        let Some(sam) = self.sam.as_ref().filter(|_| !has_sam) else { return Ok(checkpoint) };
+        let Some(sam) = &self.sam else { return Ok(checkpoint) };
+        if has_sam {
+            let reason = format!("the checkpoint holds a SAM of its own; leave {} out", sam.display());
+            return Err(at(&self.folder, reason));
+        }
         let sam = Renamed::under(weights::open_file(sam)?, SAM_PREFIX);
         Ok(Box::new(Merged::new(vec![checkpoint, Box::new(sam)])?))
     }
@@ -152,7 +148,7 @@ impl ModelFiles {
     /// # Errors
     /// As [`ModelFiles::open_checkpoint`].
     pub fn open_vision_tower(&self) -> Result<Box<dyn TensorSource>> {
-        Ok(weights::open_checkpoint(&self.vision_tower)?)
+        self.vision_tower.open()
     }
 
     /// Reads the weights, strictly: everything expected is there with its shape, everything there is used.
@@ -171,8 +167,11 @@ impl ModelFiles {
         let (language, vision) = (progress.clone(), progress);
         let types = options.types;
         let language =
-            Weights::with_progress(checkpoint, types.language, &options.device, move |_, bytes| language.add(bytes));
-        let vision = Weights::with_progress(tower, types.vision, &options.device, move |_, bytes| vision.add(bytes));
+            Weights::with_progress(checkpoint, types.language, &options.device, move |_, bytes| {
+                language.add(bytes)
+            });
+        let vision =
+            Weights::with_progress(tower, types.vision, &options.device, move |_, bytes| vision.add(bytes));
         self.build(&PartWeights { sam: language.with_dtype(types.sam), language, vision })
     }
 
@@ -214,7 +213,8 @@ impl TensorSource for ShapesOnly {
     }
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> std::result::Result<Tensor, WeightsError> {
-        let info = self.0.tensors().get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
+        let info =
+            self.0.tensors().get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
         Ok(Tensor::zeros((), dtype, device)?.broadcast_as(info.shape.as_slice())?)
     }
 }
@@ -223,11 +223,14 @@ fn not_a_model(path: &Path, reason: String) -> ModelError {
     ModelError::NotAModel { path: path.to_owned(), reason }
 }
 
-fn at(path: &Path, reason: String) -> ModelError {
+pub(super) fn at(path: &Path, reason: String) -> ModelError {
     ModelError::Config { path: path.to_owned(), reason }
 }
 
-fn read_config<T>(path: &Path, parse: impl FnOnce(&str) -> std::result::Result<T, String>) -> Result<T> {
+pub(super) fn read_config<T>(
+    path: &Path,
+    parse: impl FnOnce(&str) -> std::result::Result<T, String>,
+) -> Result<T> {
     let text = std::fs::read_to_string(path).map_err(|error| at(path, format!("cannot be read: {error}")))?;
     parse(&text).map_err(|reason| at(path, reason))
 }
@@ -243,26 +246,6 @@ fn read_system(folder: &Path, config: &LlavaConfig, config_path: &Path) -> Resul
     let family =
         Family::from_architectures(&config.architectures).map_err(|reason| at(config_path, reason))?;
     Ok(SystemConfig::published(family, config.language_model.hidden_size))
-}
-
-/// Tries the folder that was asked for; else below and beside the model by the whole name and by its last part; else the
-/// candidates of the caller.
-fn find_vision_tower(folder: &Path, name: &str, places: &ModelPlaces) -> Result<PathBuf> {
-    let looked_in = match &places.vision_tower {
-        Some(tower) => vec![tower.clone()],
-        None => {
-            let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
-            let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-            let around = [Some(absolute.as_path()), absolute.parent()];
-            let beside = around.into_iter().flatten().flat_map(|place| [place.join(name), place.join(last)]);
-            let mut places: Vec<PathBuf> =
-                beside.chain(places.vision_tower_candidates.iter().cloned()).collect();
-            places.dedup();
-            places
-        }
-    };
-    let found = looked_in.iter().find(|place| place.join("config.json").is_file());
-    found.cloned().ok_or_else(|| ModelError::VisionTowerNotFound { name: name.to_owned(), looked_in })
 }
 
 /// Side of SAM's square input: its grid times its patch.

@@ -7,6 +7,7 @@ mod image;
 mod load;
 mod model;
 mod segment;
+mod vision_tower;
 
 pub use config::{ConversationNames, Family, LlavaConfig, SystemConfig};
 pub use generate::{Generation, StopReason, TokenStep};
@@ -14,3 +15,4 @@ pub use image::{ImageInputs, SamInputs};
 pub use load::{LoadOptions, ModelFiles, ModelPlaces, PartTypes, ProgressObserver};
 pub use model::{PartWeights, Projector, ReadModel};
 pub use segment::{SegmentInputs, SegmentedMask};
+pub use vision_tower::VisionTower;
