@@ -339,7 +339,7 @@ fn tensors_that_do_not_fit_are_named() {
 fn tokenizers_that_do_not_fit() {
     let model = copied_model();
     let added = model.path().join("added_tokens.json");
-    let mut refuse = |content: &str, words: &[&str]| {
+    let refuse = |content: &str, words: &[&str]| {
         fs::write(&added, content).unwrap();
         refused_model(model.path(), words);
     };
