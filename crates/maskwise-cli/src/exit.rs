@@ -38,11 +38,20 @@ pub(crate) fn usage(error: &clap::Error) -> ExitCode {
         let text = text.split("\n\n").next().unwrap_or_default();
         writeln!(io::stderr(), "{}", one_line(text))
     } else {
-        error.print()
+        error.print().and_then(|()| end_line(error))
     };
     // Where the stream is gone there is nobody to tell.
     let _ = shown;
     code
+}
+
+/// clap leaves the last line open where a command's help ends in a remark.
+fn end_line(error: &clap::Error) -> io::Result<()> {
+    match error.to_string().ends_with('\n') {
+        true => Ok(()),
+        false if error.use_stderr() => writeln!(io::stderr()),
+        false => writeln!(io::stdout()),
+    }
 }
 
 /// The error and its causes on one line, a cause left out where the message before it has quoted it.

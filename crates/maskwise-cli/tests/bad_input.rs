@@ -1,5 +1,7 @@
 //! Bad input: one clear line, exit code 2, no panic, and nothing half-written.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod common;
 
 use assert_cmd::Command;

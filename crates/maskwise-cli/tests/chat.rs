@@ -1,5 +1,7 @@
 //! `chat` with a scripted person at its standard input.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod common;
 
 use common::{Ran, files_below, maskwise, picture, run, text, tiny_read};

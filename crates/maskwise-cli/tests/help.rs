@@ -1,5 +1,7 @@
 //! Help, completions, man pages and the text of `inspect`, held against committed snapshots.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod common;
 
 use common::{files_below, maskwise, root, run, text, tiny_read};
@@ -14,6 +16,7 @@ fn help_of_every_command() {
     for command in COMMANDS {
         let ran = run(maskwise().args([command, "--help"]));
         assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
+        assert!(ran.stdout.ends_with('\n') && !ran.stdout.ends_with("\n\n"), "{command}");
         insta::assert_snapshot!(command, ran.stdout);
     }
 }

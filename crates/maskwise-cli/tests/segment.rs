@@ -1,5 +1,7 @@
 //! `segment` with the committed checkpoint on the committed pictures: the masks themselves are looked at.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod common;
 
 use common::{

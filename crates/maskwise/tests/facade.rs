@@ -1,5 +1,7 @@
 //! The facade as a library: the committed checkpoint on the committed pictures.
 
+#![allow(clippy::unwrap_used)]
+
 use maskwise::convert::{ConvertOptions, convert};
 use maskwise::hub::Environment;
 use maskwise::image::{RgbImage, decode_path};
