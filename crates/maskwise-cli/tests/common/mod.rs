@@ -139,3 +139,19 @@ pub(crate) fn wait(child: &mut std::process::Child) -> std::process::ExitStatus 
     child.kill().unwrap();
     panic!("the program did not end");
 }
+
+/// Asserts that the command fails with one line that holds all `words`.
+#[track_caller]
+pub(crate) fn refused(command: &mut Command, words: &[&str]) -> Ran {
+    let ran = run(command);
+    assert_eq!(ran.code, 2, "{ran:?}");
+    assert_eq!(ran.stdout, "", "{ran:?}");
+    assert_eq!(ran.stderr.lines().count(), 1, "{}", ran.stderr);
+    assert!(ran.stderr.starts_with("error: ") && ran.stderr.ends_with('\n'), "{ran:?}");
+    assert!(!ran.stderr.contains("panicked") && !ran.stderr.contains("internal error"), "{ran:?}");
+    assert!(ran.stderr.len() < 1500, "a long line: {}", ran.stderr);
+    for word in words {
+        assert!(ran.stderr.contains(word), "`{word}` is not in: {}", ran.stderr);
+    }
+    ran
+}
