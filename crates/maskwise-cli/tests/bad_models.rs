@@ -1,6 +1,6 @@
 //! Model folders that are damaged, incomplete or hostile: one clear line, exit code 2, and nothing written.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 
