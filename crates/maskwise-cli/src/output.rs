@@ -64,6 +64,11 @@ impl Output {
                 let path = file(&format!("_similarity{number}.png"));
                 png::write_rgb(&path, &mask.draw_similarity(image)?)?;
                 note(path);
+                if several {
+                    let path = file(&format!("_overlay{number}.png"));
+                    png::write_rgb(&path, &mask.draw_on(image)?)?;
+                    note(path);
+                }
             }
         }
         let mut note = |path: PathBuf| {

@@ -115,7 +115,6 @@ mod tests {
             let columns = columns.min(values.len());
             let input = &values[..values.len() / columns * columns];
             let weight: Vec<f32> = (0..columns).map(|column| 0.5 + column as f32 / 10.0).collect();
-            let bias: Vec<f32> = (0..columns).map(|column| column as f32 / 7.0 - 1.0).collect();
             let mut output = vec![0.0; input.len()];
 
             softmax(input, &mut output, columns);

@@ -1,5 +1,7 @@
 //! What similarity as points does at its edges: maps that hold nothing, images of odd sizes, the paper's own settings.
 
+#![allow(clippy::unwrap_used)]
+
 use candle_core::{Device, Tensor, Var};
 use maskwise_models::ModelError;
 use maskwise_models::heads::similarity_points::{

@@ -116,27 +116,41 @@ pub struct ModelIdentity {
 }
 
 impl Answer {
-    /// The image with each mask tinted and outlined in a colour of its own, and the points: red positive, blue negative, grey
-    /// neutral.
+    /// The image with each mask tinted and outlined in a colour of its own.
+    ///
+    /// The points of a single mask are drawn: red positive, blue negative, grey neutral. Of several masks only the positive
+    /// ones are, since one mask's negative points lie on the others; [`AnswerMask::draw_on`] shows all points of one.
     ///
     /// # Errors
     /// When the image has another size than the masks.
     pub fn draw_on(&self, image: &RgbImage) -> Result<RgbImage> {
+        let several = self.masks.len() > 1;
+        let points: Vec<Vec<PointMark>> = self
+            .masks
+            .iter()
+            .map(|mask| mask.points.iter().filter(|point| !several || point.label == 1).copied().collect())
+            .collect();
         let layers: Vec<Layer> = self
             .masks
             .iter()
+            .zip(&points)
             .enumerate()
-            .map(|(index, mask)| Layer {
-                mask: &mask.mask,
-                color: palette_color(index),
-                points: &mask.points,
-            })
+            .map(|(index, (mask, points))| Layer { mask: &mask.mask, color: palette_color(index), points })
             .collect();
         Ok(draw::overlay(image, &layers, &OverlayStyle::for_image(image))?)
     }
 }
 
 impl AnswerMask {
+    /// The image with this mask alone, and all points that prompted it.
+    ///
+    /// # Errors
+    /// When the image has another size than the mask.
+    pub fn draw_on(&self, image: &RgbImage) -> Result<RgbImage> {
+        let layer = Layer { mask: &self.mask, color: palette_color(0), points: &self.points };
+        Ok(draw::overlay(image, &[layer], &OverlayStyle::for_image(image))?)
+    }
+
     /// The mask as COCO RLE.
     pub fn to_rle(&self) -> Rle {
         self.mask.to_rle()

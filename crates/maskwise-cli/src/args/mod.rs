@@ -61,7 +61,7 @@ pub(crate) struct SegmentArguments {
     /// Print one JSON line per question (always so for a folder or a .jsonl file).
     #[arg(long)]
     pub(crate) json: bool,
-    /// Write the similarity heat map and a LabelMe file too.
+    /// Write similarity heat maps, an overlay of each of several masks and a LabelMe file too.
     #[arg(long)]
     pub(crate) save_all: bool,
     /// Add polygons to the JSON lines.
@@ -70,6 +70,9 @@ pub(crate) struct SegmentArguments {
     /// Write a LabelMe JSON file beside the masks.
     #[arg(long)]
     pub(crate) labelme: bool,
+    /// Show how long each stage took and how much memory was held at most.
+    #[arg(long)]
+    pub(crate) timings: bool,
     /// Write no pictures.
     #[arg(long, conflicts_with_all = ["save_all", "labelme"])]
     pub(crate) no_files: bool,

@@ -1,11 +1,14 @@
+use super::human_bytes;
 use crate::args::SegmentArguments;
 use crate::batch::{Answered, Answerer, OutputLine, ending, without_mask};
 use crate::exit::{Ending, describe, one_line};
 use crate::output::Output;
 use crate::questions::Items;
 use crate::ui::Progress;
-use maskwise::{AskMode, AskOptions, StopReason};
+use maskwise::doctor::peak_memory;
+use maskwise::{AskMode, AskOptions, StopReason, Timings};
 use std::io::{self, Write};
+use std::time::{Duration, Instant};
 
 pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<Ending> {
     let items = Items::open(&arguments.input, &arguments.questions, &arguments.output)?;
@@ -22,11 +25,13 @@ pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<E
     let progress = Progress::new(quiet);
     let bar = progress.bytes("loading");
     let shown = bar.clone();
+    let loading = Instant::now();
     let segmenter = arguments.model.load(move |read, total| {
         shown.set_length(total);
         shown.set_position(read);
     })?;
     bar.finish_and_clear();
+    let loaded = loading.elapsed();
 
     let mode = arguments.answer.teacher_forced.clone().map_or(AskMode::Generate, AskMode::TeacherForced);
     let options =
@@ -56,9 +61,24 @@ pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<E
             (Err(error), true) => write_line(&mut out, &OutputLine::failed(item, error)),
             (Err(error), false) => writeln!(io::stderr(), "error: {}", describe(error)),
         })?;
+        if let (true, Ok(answered)) = (arguments.timings, &answered) {
+            write_timings(loaded, &answered.answer.timings)?;
+        }
     }
     stages.finish_and_clear();
     Ok(worst)
+}
+
+/// Stage by stage, on the error stream: results stay clean.
+fn write_timings(loaded: Duration, timings: &Timings) -> io::Result<()> {
+    let Timings { encode_for_language, answer, encode_for_masks, masks, tokens } = timings;
+    let memory = peak_memory().map_or_else(|| "unknown".to_owned(), human_bytes);
+    writeln!(
+        io::stderr(),
+        "load {:.2} s, encode for language {encode_for_language:.2} s, answer {answer:.2} s ({tokens} tokens), \
+         encode for masks {encode_for_masks:.2} s, masks {masks:.2} s, peak memory {memory}",
+        loaded.as_secs_f64()
+    )
 }
 
 fn write_line(out: &mut impl Write, line: &OutputLine) -> io::Result<()> {

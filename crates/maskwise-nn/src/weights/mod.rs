@@ -178,7 +178,7 @@ impl Weights {
     /// The shape of a tensor that decides the widths of others.
     ///
     /// # Errors
-    /// [`WeightsError::Missing`], or [`WeightsError::MisShaped`] when its rank is not `RANK`.
+    /// [`WeightsError::Missing`], or [`WeightsError::Rank`] when its rank is not `RANK`.
     pub fn dims<const RANK: usize>(&self, name: &str) -> Result<[usize; RANK], WeightsError> {
         let name_of = || self.full_name(name);
         let shape = self.shape(name).ok_or_else(|| WeightsError::Missing { name: name_of() })?;
