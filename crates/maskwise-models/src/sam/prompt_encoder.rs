@@ -104,6 +104,8 @@ impl PromptEncoder {
         let centre = |index: usize| (index as f32 + 0.5) / grid as f32;
         let cells = (0..grid * grid).flat_map(|cell| [centre(cell % grid), centre(cell / grid)]);
         let cells = Tensor::from_vec(cells.collect(), (grid * grid, 2), self.device())?;
+        // The reference makes the grid in the dtype of the matrix.
+        let cells = cells.to_dtype(self.gaussian_matrix.dtype())?.to_dtype(DType::F32)?;
         Ok(self.encode_positions(&cells)?.t()?.reshape((1, (), grid, grid))?)
     }
 
@@ -115,17 +117,7 @@ impl PromptEncoder {
     pub fn encode_positions(&self, coordinates: &Tensor) -> TensorResult {
         let mut shape = coordinates.dims().to_vec();
         let centred = coordinates.affine(2.0, -1.0)?.to_dtype(self.gaussian_matrix.dtype())?;
-        // In half precision the reference rounds each product before the sum for a few points, and only the sum for a whole grid
-        // (found by the recorded encodings of both).
-        let centred = centred.reshape(((), 2))?;
-        let angles = if centred.dim(0)? < self.grid * self.grid {
-            let along = |axis: usize| {
-                centred.narrow(1, axis, 1)?.broadcast_mul(&self.gaussian_matrix.narrow(0, axis, 1)?)
-            };
-            (along(0)? + along(1)?)?
-        } else {
-            centred.matmul(&self.gaussian_matrix)?
-        };
+        let angles = ops::matmul(&centred.reshape(((), 2))?, &self.gaussian_matrix)?;
         let angles = ops::multiply(&angles, 2.0 * std::f64::consts::PI)?;
         let features = Tensor::cat(&[precise(&angles, Tensor::sin)?, precise(&angles, Tensor::cos)?], 1)?;
         if let Some(last) = shape.last_mut() {

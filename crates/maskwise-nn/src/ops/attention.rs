@@ -1,4 +1,4 @@
-use super::softmax;
+use super::{matmul, softmax};
 use candle_core::{DType, Device, Result, Tensor};
 
 /// Scores held at once; above this the heads are taken in groups, so that SAM's global attention
@@ -17,8 +17,8 @@ pub fn attention(query: &Tensor, key: &Tensor, value: &Tensor, adjust: AdjustSco
     let group = (SCORES_AT_ONCE / per_head.max(1)).clamp(1, heads.max(1));
     let of_group = |start: usize| {
         let part = |tensor: &Tensor| tensor.narrow(1, start, group.min(heads - start))?.contiguous();
-        let scores = part(query)?.matmul(&part(key)?.t()?)?;
-        softmax(&adjust(scores, start)?)?.matmul(&part(value)?)
+        let scores = matmul(&part(query)?, &part(key)?.t()?)?;
+        matmul(&softmax(&adjust(scores, start)?)?, &part(value)?)
     };
     let outputs = (0..heads).step_by(group).map(of_group).collect::<Result<Vec<_>>>()?;
     if outputs.len() == 1 { Ok(outputs[0].clone()) } else { Tensor::cat(&outputs, 1) }

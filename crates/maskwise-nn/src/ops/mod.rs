@@ -3,10 +3,18 @@
 //! On the CPU, f32 tensors go through the fused kernels of `maskwise-kernels`, each a candle `CustomOp`
 //! with a backward of its own; every other dtype and device takes candle's differentiable operations, with
 //! the rounding of PyTorch: computed in f32, rounded once to the tensor's dtype.
+//!
+//! bf16 on the CPU goes further and reproduces the reference (PyTorch 2.0.1, whose CPU kernels were measured value by
+//! value; `tests/golden/bf16_ops` holds what they returned):
+//! - linear layers and convolutions, bias included, softmax, layer norms, GELU, SiLU, sigmoid, sine and cosine: one rounding;
+//! - a number beside a tensor (`x·s`, `x/s`, `x + s`) is rounded to the tensor's dtype first ([`multiply`], [`divide`], [`add`]);
+//! - a mean rounds the sum before it divides;
+//! - products of activations of at most 16³ multiplications round every product and every partial sum ([`matmul`]).
 
 mod activation;
 mod attention;
 mod convolution;
+mod matmul;
 mod normalization;
 mod resize;
 mod rotary;
@@ -16,10 +24,11 @@ mod softmax;
 pub use activation::{gelu_erf, quick_gelu, sigmoid, silu};
 pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
 pub use convolution::{conv_transpose_2x2, conv2d, patch_embedding};
+pub use matmul::matmul;
 pub use normalization::{layer_norm, layer_norm_2d, rms_norm};
 pub use resize::{bilinear_matrix, bilinear_resize};
 pub use rotary::{RotaryTables, apply_rotary};
-pub use scalar::{divide, multiply};
+pub use scalar::{add, divide, multiply};
 pub use softmax::softmax;
 
 use candle_core::{DType, Device, Result, Tensor};
@@ -27,6 +36,11 @@ use candle_core::{DType, Device, Result, Tensor};
 /// Whether the CPU kernels take this tensor.
 fn on_cpu_in_f32(tensor: &Tensor) -> bool {
     tensor.dtype() == DType::F32 && matches!(tensor.device(), Device::Cpu)
+}
+
+/// Whether the roundings of the reference on the CPU are reproduced for this tensor.
+fn rounds_like_reference(tensor: &Tensor) -> bool {
+    tensor.dtype() == DType::BF16 && matches!(tensor.device(), Device::Cpu)
 }
 
 /// Runs `function` in f32 and rounds its result once to the dtype of `tensor`.

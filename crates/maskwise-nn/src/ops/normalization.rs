@@ -1,4 +1,4 @@
-use super::{f32_slice, in_f32, on_cpu_in_f32};
+use super::{add, divide, f32_slice, in_f32, on_cpu_in_f32};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
 use maskwise_kernels::rows;
 
@@ -25,10 +25,11 @@ pub fn layer_norm_2d(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -
         return layer_norm(&last, weight, bias, epsilon)?.permute((0, 3, 1, 2))?.contiguous();
     }
     let channels = weight.dim(0)?;
-    let average = |x: &Tensor| in_f32(x, |x| x.mean_keepdim(1));
+    // The sum is rounded before it is divided.
+    let average = |x: &Tensor| divide(&in_f32(x, |x| x.sum_keepdim(1))?, channels as f64);
     let centred = x.broadcast_sub(&average(x)?)?;
     let variance = average(&centred.sqr()?)?;
-    let deviation = in_f32(&in_f32(&variance, |variance| variance.affine(1.0, epsilon))?, Tensor::sqrt)?;
+    let deviation = in_f32(&add(&variance, epsilon)?, Tensor::sqrt)?;
     let shape = (1, channels, 1, 1);
     let normalized = centred.broadcast_div(&deviation)?;
     normalized.broadcast_mul(&weight.reshape(shape)?)?.broadcast_add(&bias.reshape(shape)?)
