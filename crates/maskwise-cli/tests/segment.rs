@@ -519,7 +519,7 @@ fn two_runs_are_equal_to_the_byte() {
             .into_iter()
             .map(|name| (name.clone(), std::fs::read(output.join(&name)).unwrap()))
             .collect();
-        assert_eq!(files.len(), 10);
+        assert_eq!(files.len(), 12);
         (without_timings(ran.records()), files)
     };
     assert!(once("one") == once("two"));

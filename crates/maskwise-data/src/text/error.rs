@@ -125,8 +125,8 @@ pub enum TextError {
     EmptyQuestion,
     /// The question holds a token that would be taken for a command.
     #[error(
-        "the question holds {token:?}, which the model would read as a control token; leave it out, or allow special \
-         tokens if that is meant"
+        "the question holds {token:?}, which the model would read as a control token; leave it out, or put a \
+         blank into it"
     )]
     ControlToken {
         /// The token found.
