@@ -196,7 +196,7 @@ impl Attention {
 fn along_rows(query: &Tensor, table: &Tensor) -> TensorResult {
     let (batch, height, width, dim) = query.dims4()?;
     let rows = query.transpose(0, 1)?.reshape((height, batch * width, dim))?;
-    let product = rows.matmul(&table.t()?.contiguous()?)?;
+    let product = ops::matmul(&rows, &table.t()?.contiguous()?)?;
     product.reshape((height, batch, width, ()))?.transpose(0, 1)?.contiguous()
 }
 

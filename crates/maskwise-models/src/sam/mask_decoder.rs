@@ -91,7 +91,7 @@ impl MaskDecoder {
             .map(|index| self.output_hypernetworks_mlps[index].forward(&tokens.narrow(1, 1 + index, 1)?))
             .collect::<candle_core::Result<Vec<_>>>()?;
         let logits =
-            Tensor::cat(&hyper, 1)?.matmul(&upscaled.reshape((batch, channels, height * width))?)?;
+            ops::matmul(&Tensor::cat(&hyper, 1)?, &upscaled.reshape((batch, channels, height * width))?)?;
         let iou = self.iou_prediction_head.forward(&tokens.narrow(1, 0, 1)?.squeeze(1)?)?;
         Ok(MaskPrediction {
             logits: logits.reshape((batch, count, height, width))?,

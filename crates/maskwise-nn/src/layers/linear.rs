@@ -3,8 +3,11 @@ use crate::weights::{Loaded, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::gemv;
 
-/// Rows up to which a bf16 product on the CPU reads the weight in its own type instead of widening it.
+/// Rows up to which a bf16 product on the CPU reads a large weight in its own type instead of widening it.
 const FEW_ROWS: usize = 8;
+/// Numbers of a weight from which on widening it for a few rows costs too much; the sums then run in another order than the
+/// reference's.
+const LARGE: usize = 1 << 20;
 
 /// `y = x·Wᵀ + b`, `W` `[out, in]`.
 #[derive(Debug, Clone)]
@@ -54,8 +57,10 @@ impl Linear {
         let rows = x.reshape(((), input))?;
         let product = match &self.bias {
             Some(bias) => ops::product_plus_bias(&rows, &self.weight.t()?, bias)?,
-            None if few_bf16_rows_on_cpu(&rows)? => rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?,
-            None => rows.matmul(&self.weight.t()?)?,
+            None if few_bf16_rows_on_cpu(&rows)? && self.weight.elem_count() >= LARGE => {
+                rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?
+            }
+            None => ops::product(&rows, &self.weight.t()?)?,
         };
         if let Some(last) = shape.last_mut() {
             *last = output;

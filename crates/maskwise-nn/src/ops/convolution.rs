@@ -1,5 +1,6 @@
-use super::{in_f32, product_plus_bias};
-use candle_core::{Device, Result, Tensor};
+use super::matmul::swap_pairs;
+use super::{in_f32, product_plus_bias, rounds_like_reference};
+use candle_core::{DType, Device, Result, Tensor};
 
 /// A convolution with stride 1 and `padding` zeros on each side: `x` `[batch, in, height, width]`, `weight`
 /// `[out, in, kernel, kernel]`, result `[batch, out, ..]`.
@@ -21,9 +22,12 @@ pub fn patch_embedding(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Re
     let (batch, _, height, width) = x.dims4()?;
     let (rows, columns) = (height / kernel, width / kernel);
     let x = x.narrow(2, 0, rows * kernel)?.narrow(3, 0, columns * kernel)?;
+    let x = x.reshape(&[batch, channels, rows, kernel, columns, kernel])?;
+    if rounds_like_reference(&x) {
+        return ordered_patch_embedding(&x, weight, bias);
+    }
     // [batch, in, row, y, column, x] -> [batch, row, column, in, y, x]
-    let patches =
-        x.reshape(&[batch, channels, rows, kernel, columns, kernel])?.permute([0, 2, 4, 1, 3, 5])?;
+    let patches = x.permute([0, 2, 4, 1, 3, 5])?;
     let patches = patches.reshape((batch * rows * columns, channels * kernel * kernel))?;
     let weight = weight.reshape((out, channels * kernel * kernel))?.t()?;
     let product = match bias {
@@ -31,6 +35,23 @@ pub fn patch_embedding(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Re
         None => patches.matmul(&weight)?,
     };
     product.reshape((batch, rows, columns, out))
+}
+
+/// [`patch_embedding`] of bf16 `x` `[batch, in, row, y, column, x]`, summed in the order of the reference's convolution: pixel by pixel,
+/// the channels of each in pairs of which the second comes first.
+fn ordered_patch_embedding(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let (out, channels, kernel, _) = weight.dims4()?;
+    let (batch, rows, columns) = (x.dim(0)?, x.dim(2)?, x.dim(4)?);
+    let ordered = |x: Tensor, channels: usize| swap_pairs(&x, channels)?.to_dtype(DType::F32);
+    let patches = ordered(x.permute([0, 2, 4, 3, 5, 1])?, 5)?;
+    let weight = ordered(weight.permute([0, 2, 3, 1])?, 3)?;
+    let depth = channels * kernel * kernel;
+    let sum = patches.reshape(((), depth))?.matmul(&weight.reshape((out, depth))?.t()?)?;
+    let sum = match bias {
+        Some(bias) => sum.broadcast_add(&bias.to_dtype(DType::F32)?)?,
+        None => sum,
+    };
+    sum.to_dtype(x.dtype())?.reshape((batch, rows, columns, out))
 }
 
 /// A transposed convolution with kernel 2 and stride 2, as a product: `x` `[batch, in, height, width]`, `weight`
@@ -51,7 +72,6 @@ pub fn conv_transpose_2x2(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<
 mod tests {
     use super::*;
     use crate::testing::{assert_gradient, varied};
-    use candle_core::DType;
 
     fn difference(left: &Tensor, right: &Tensor) -> f32 {
         (left - right).unwrap().abs().unwrap().max_all().unwrap().to_scalar().unwrap()

@@ -54,6 +54,11 @@ fn in_f32(tensor: &Tensor, function: impl FnOnce(&Tensor) -> Result<Tensor>) -> 
 /// `left · right + bias` for matrices and a row of biases; in half precision on the CPU rounded once, after the sum, as PyTorch's
 /// linear layers and convolutions do.
 pub(crate) fn product_plus_bias(left: &Tensor, right: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    if rounds_like_reference(left) {
+        return matmul::sum_of_products(left, right)?
+            .broadcast_add(&bias.to_dtype(DType::F32)?)?
+            .to_dtype(left.dtype());
+    }
     if matches!(left.device(), Device::Cpu) {
         return in_f32(left, |left| {
             let wide = |tensor: &Tensor| tensor.to_dtype(left.dtype());
@@ -61,6 +66,14 @@ pub(crate) fn product_plus_bias(left: &Tensor, right: &Tensor, bias: &Tensor) ->
         });
     }
     left.matmul(right)?.broadcast_add(bias)
+}
+
+/// `left · right` with the right side a weight.
+pub(crate) fn product(left: &Tensor, right: &Tensor) -> Result<Tensor> {
+    if rounds_like_reference(left) {
+        return matmul::sum_of_products(left, right)?.to_dtype(left.dtype());
+    }
+    left.matmul(right)
 }
 
 /// The f32 values of a contiguous CPU tensor, as a candle custom operation receives them.

@@ -13,8 +13,16 @@ impl RotaryTables {
     /// Tables for positions `0..positions`; computed in f32, then rounded to `dtype` (spec 1.10).
     pub fn new(positions: usize, head_dim: usize, base: f64, dtype: DType, device: &Device) -> Result<Self> {
         let half = head_dim / 2;
-        let frequencies: Vec<f32> =
-            (0..half).map(|index| (1.0 / base.powf(2.0 * index as f64 / head_dim as f64)) as f32).collect();
+        // In half precision as the reference does it, where f32 values that differ in the last bit may round to another entry.
+        let frequency = |index: usize| {
+            let exponent = 2.0 * index as f64 / head_dim as f64;
+            if dtype == DType::F32 {
+                (1.0 / base.powf(exponent)) as f32
+            } else {
+                1.0 / base.powf(f64::from(exponent as f32)) as f32
+            }
+        };
+        let frequencies: Vec<f32> = (0..half).map(frequency).collect();
         let frequencies = Tensor::from_vec(frequencies, (1, half), &Device::Cpu)?;
         let steps = Tensor::arange(0u32, positions as u32, &Device::Cpu)?.to_dtype(DType::F32)?;
         let angles = steps.reshape((positions, 1))?.matmul(&frequencies)?;
