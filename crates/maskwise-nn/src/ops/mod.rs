@@ -13,6 +13,8 @@
 
 mod activation;
 mod attention;
+#[cfg(test)]
+mod bf16_tests;
 mod convolution;
 mod matmul;
 mod normalization;
