@@ -102,14 +102,16 @@ impl TwoWayBlock {
         let queries = self.norm1.forward(&queries)?;
 
         let (query, key) = ((&queries + query_positions)?, keys.broadcast_add(key_positions)?);
-        let queries = (&queries + self.cross_attn_token_to_image.forward(&query, &key, keys)?)?;
+        let view = |x: &Tensor| if self.is_first { x.unsqueeze(0) } else { Ok(x.clone()) };
+        let attended = self.cross_attn_token_to_image.forward(&query, &view(&key)?, &view(keys)?)?;
+        let queries = (&queries + attended)?;
         let queries = self.norm2.forward(&queries)?;
 
         let inner = self.lin1.forward(&queries)?.relu()?;
         let queries = self.norm3.forward(&(&queries + self.lin2.forward(&inner)?)?)?;
 
         let query = (&queries + query_positions)?;
-        let keys = (keys + self.cross_attn_image_to_token.forward(&key, &query, &queries)?)?;
+        let keys = (keys + self.cross_attn_image_to_token.forward(&view(&key)?, &query, &queries)?)?;
         Ok((queries, self.norm4.forward(&keys)?))
     }
 }
@@ -141,8 +143,14 @@ impl Attention {
             let (batch, tokens, _) = x.dims3()?;
             x.reshape((batch, tokens, self.heads, head_dim))?.transpose(1, 2)
         };
-        let query = split(self.q_proj.forward(query)?)?;
-        let (key, value) = (split(self.k_proj.forward(key)?)?, split(self.v_proj.forward(value)?)?);
+        // The image cells of the first layer are a permuted view in the reference, whose layers then add the bias to a rounded product;
+        // they are given as `[1, batch, cells, dim]` here.
+        let project = |layer: &Linear, x: &Tensor| {
+            let x = layer.forward(x)?;
+            split(if x.rank() == 4 { x.squeeze(0)? } else { x })
+        };
+        let query = project(&self.q_proj, query)?;
+        let (key, value) = (project(&self.k_proj, key)?, project(&self.v_proj, value)?);
         let scale = (head_dim as f64).sqrt();
         let mixed = ops::attention(&query, &key, &value, &|scores, _| ops::divide(&scores, scale))?;
         self.out_proj.forward(&mixed.transpose(1, 2)?.flatten_from(2)?)

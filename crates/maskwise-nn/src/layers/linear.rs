@@ -56,6 +56,10 @@ impl Linear {
         let mut shape = x.dims().to_vec();
         let rows = x.reshape(((), input))?;
         let product = match &self.bias {
+            // The reference adds the bias to a rounded product where its input has more than three dimensions (SAM's image encoder).
+            Some(bias) if x.rank() > 3 && x.dtype() == DType::BF16 => {
+                ops::product(&rows, &self.weight.t()?)?.broadcast_add(bias)?
+            }
             Some(bias) => ops::product_plus_bias(&rows, &self.weight.t()?, bias)?,
             None if few_bf16_rows_on_cpu(&rows)? && self.weight.elem_count() >= LARGE => {
                 rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?

@@ -75,15 +75,13 @@ impl CustomOp1 for Bf16Softmax {
     }
 }
 
-/// Eight running sums, two steps at a time, folded in halves; what is left over is added at the end.
+/// Eight running sums, folded in halves; what is left over is added at the end.
 fn sum_in_lanes(values: &[f32]) -> f32 {
     let mut lanes = [0.0_f32; 8];
-    let steps = values.chunks_exact(16);
+    let steps = values.chunks_exact(8);
     let rest = steps.remainder();
     for step in steps {
-        for half in step.chunks_exact(8) {
-            lanes.iter_mut().zip(half).for_each(|(lane, value)| *lane += value);
-        }
+        lanes.iter_mut().zip(step).for_each(|(lane, value)| *lane += value);
     }
     let fours = [0, 1, 2, 3].map(|lane| lanes[lane] + lanes[lane + 4]);
     let folded = (fours[0] + fours[2]) + (fours[1] + fours[3]);
