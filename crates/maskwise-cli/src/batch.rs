@@ -7,10 +7,13 @@ use crate::questions::Item;
 use crate::ui;
 use indicatif::ProgressBar;
 use maskwise::image::DecodeOptions;
-use maskwise::{Answer, AskMode, AskOptions, Outcome, Record, Scene, Segmenter};
+use maskwise::{Answer, AskMode, AskOptions, Outcome, Record, Scene, Segmenter, StopReason};
 use serde::Serialize;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
+
+/// Images whose encodings are kept for questions to come.
+const SCENES: usize = 4;
 
 /// What answers items.
 pub(crate) struct Answerer<'a> {
@@ -20,7 +23,8 @@ pub(crate) struct Answerer<'a> {
     polygons: bool,
     options: AskOptions,
     stages: ProgressBar,
-    scene: Option<(PathBuf, Scene<'a>)>,
+    /// The images looked at last, the latest at the end.
+    scenes: Vec<(PathBuf, Scene<'a>)>,
 }
 
 /// An item that was answered.
@@ -71,19 +75,23 @@ impl<'a> Answerer<'a> {
         options: AskOptions,
         stages: ProgressBar,
     ) -> Self {
-        Self { segmenter, decode, output, polygons, options, stages, scene: None }
+        Self { segmenter, decode, output, polygons, options, stages, scenes: Vec::new() }
     }
 
-    /// Answers one item; the scene of the item before is kept if the image is the same.
+    /// Answers one item; the encodings of the last few images are kept.
     pub(crate) fn answer(&mut self, item: &Item) -> anyhow::Result<Answered> {
-        let known = self.scene.as_ref().is_some_and(|(path, _)| *path == item.path);
-        if !known {
-            // The old image's encodings are let go before the new ones are made.
-            self.scene = None;
-            let image = decode(&item.path, &self.decode)?;
-            self.scene = Some((item.path.clone(), self.segmenter.look(&image)?));
-        }
-        let Some((_, scene)) = &mut self.scene else { anyhow::bail!("no image") };
+        let scene = match self.scenes.iter().position(|(path, _)| *path == item.path) {
+            Some(index) => self.scenes.remove(index),
+            None => {
+                if self.scenes.len() == SCENES {
+                    self.scenes.remove(0);
+                }
+                let image = decode(&item.path, &self.decode)?;
+                (item.path.clone(), self.segmenter.look(&image)?)
+            }
+        };
+        self.scenes.push(scene);
+        let Some((_, scene)) = self.scenes.last_mut() else { anyhow::bail!("no image") };
         let mut options = self.options.clone();
         if let Some(answer) = &item.answer {
             options.mode = AskMode::TeacherForced(answer.clone());
@@ -115,6 +123,15 @@ pub(crate) fn without_mask(outcome: Outcome) -> Option<&'static str> {
         Outcome::Segmented => None,
         Outcome::Declined => Some("no mask: there is no [SEG] in the answer"),
         Outcome::Empty => Some("empty mask: there is a [SEG] in the answer, but no pixel belongs to it"),
+    }
+}
+
+/// Why an answer is not whole, where it is not.
+pub(crate) fn cut_off(stop: Option<StopReason>) -> Option<&'static str> {
+    match stop {
+        Some(StopReason::MaxNewTokens) => Some("cut off: the answer reached --max-new-tokens"),
+        Some(StopReason::ContextFull) => Some("cut off: the model's context is full"),
+        _ => None,
     }
 }
 

@@ -2,14 +2,17 @@
 
 use anyhow::{Context, bail};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 /// Extensions of the formats that can be read.
 const IMAGE_EXTENSIONS: [&str; 11] =
     ["jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "tga", "ico", "jfif"];
+
+/// Longest line of JSON that is read, in bytes.
+const LONGEST_LINE: u64 = 1 << 20;
 
 /// One question about one image.
 #[derive(Debug, Clone, PartialEq)]
@@ -72,13 +75,16 @@ fn is_json_lines(input: &Path) -> bool {
 /// would share a name.
 fn with_names(images: Vec<PathBuf>, root: &Path) -> Vec<(PathBuf, String)> {
     let below = |path: &Path| path.strip_prefix(root).unwrap_or(path).to_owned();
+    let whole_names: BTreeSet<PathBuf> = images.iter().map(|path| below(path)).collect();
     let mut shared = BTreeMap::new();
     for path in &images {
         *shared.entry(below(path).with_extension("")).or_insert(0) += 1;
     }
     let named = |path: PathBuf| {
         let (whole, stem) = (below(&path), below(&path).with_extension(""));
-        let name = if shared[&stem] > 1 { whole } else { stem };
+        // The whole name where the stem is shared, or is itself the whole name of another image.
+        let is_taken = shared[&stem] > 1 || whole_names.contains(&stem);
+        let name = if is_taken { whole } else { stem };
         (path, name.to_string_lossy().into_owned())
     };
     images.into_iter().map(named).collect()
@@ -101,6 +107,12 @@ fn of_image(path: &Path, name: &str, questions: &[String]) -> Vec<Item> {
 /// Images below a folder and outside of `output`, in order of their paths.
 fn images_below(folder: &Path, output: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let output = output.canonicalize().ok();
+    if output.is_some() && folder.canonicalize().ok() == output {
+        bail!(
+            "the results would land among the images of {}; choose another folder with -o",
+            folder.display()
+        );
+    }
     let mut found = Vec::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -155,7 +167,7 @@ fn json_lines(input: &Path) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Re
         if standard_input { PathBuf::new() } else { input.parent().unwrap_or(Path::new("")).to_owned() };
     let source = if standard_input { "standard input".to_owned() } else { input.display().to_string() };
     let mut broken = false;
-    let items = reader.lines().enumerate().map_while(move |line| {
+    let items = bounded_lines(reader).enumerate().map_while(move |line| {
         (!broken).then(|| {
             // After bytes that are no UTF-8 the next line follows; after any other error the same one would, for ever.
             broken = line.1.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::InvalidData);
@@ -185,6 +197,23 @@ fn json_lines(input: &Path) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Re
     Ok(Box::new(items))
 }
 
+/// Lines of at most [`LONGEST_LINE`] bytes; a longer one is an error in its place, and its rest is passed over.
+fn bounded_lines(mut reader: Box<dyn BufRead>) -> impl Iterator<Item = io::Result<String>> {
+    std::iter::from_fn(move || {
+        let mut line = Vec::new();
+        let invalid = |reason: String| Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+        match reader.by_ref().take(LONGEST_LINE + 1).read_until(b'\n', &mut line) {
+            Ok(0) => None,
+            Ok(_) if line.len() as u64 > LONGEST_LINE && line.last() != Some(&b'\n') => {
+                let passed = reader.skip_until(b'\n');
+                Some(passed.and(invalid(format!("the line is longer than {LONGEST_LINE} bytes"))))
+            }
+            Ok(_) => Some(String::from_utf8(line).or_else(|error| invalid(error.to_string()))),
+            Err(error) => Some(Err(error)),
+        }
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,12 +237,12 @@ mod tests {
     #[test]
     fn images_that_differ_in_the_extension_alone_keep_it() {
         let folder = tempfile::tempdir().unwrap();
-        for name in ["a.jpg", "a.png", "b.png"] {
+        for name in ["a.jpg", "a.png", "a.jpg.png", "b.png"] {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let items = Items::open(folder.path(), &["x".into()], Path::new("out")).unwrap();
         let names: Vec<String> = items.items.map(|item| item.unwrap().name).collect();
-        assert_eq!(names, ["a.jpg", "a.png", "b"]);
+        assert_eq!(names, ["a.jpg", "a.jpg.png", "a.png", "b"]);
     }
 
     #[test]
@@ -237,5 +266,22 @@ mod tests {
             |input: &str, questions: &[String]| Items::open(Path::new(input), questions, Path::new("out"));
         assert!(open("a.png", &[]).err().unwrap().to_string().contains("no question"));
         assert!(open("a.jsonl", &["q".into()]).err().unwrap().to_string().contains("leave them out"));
+    }
+
+    #[test]
+    fn an_endless_line_is_an_error_in_its_place() {
+        let text = format!("first\n{}\nlast", "x".repeat(LONGEST_LINE as usize + 5));
+        let lines: Vec<_> = bounded_lines(Box::new(io::Cursor::new(text))).collect();
+        assert_eq!(lines[0].as_ref().unwrap(), "first\n");
+        assert!(lines[1].as_ref().unwrap_err().to_string().contains("longer"));
+        assert_eq!(lines[2].as_ref().unwrap(), "last");
+    }
+
+    #[test]
+    fn results_among_the_images_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.png"), "").unwrap();
+        let error = Items::open(folder.path(), &["x".into()], folder.path()).err().unwrap();
+        assert!(error.to_string().contains("choose another folder"));
     }
 }

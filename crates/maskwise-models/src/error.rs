@@ -10,7 +10,7 @@ use std::path::PathBuf;
 #[non_exhaustive]
 pub enum ModelError {
     /// A tensor operation failed: shapes that do not fit, or a device out of memory.
-    #[error("tensor operation failed: {0}")]
+    #[error("tensor operation failed: {}", first_line(.0))]
     Tensor(#[from] candle_core::Error),
     /// The weights could not be loaded.
     #[error(transparent)]
@@ -56,12 +56,20 @@ pub enum ModelError {
     /// The similarity map cannot be turned into points.
     #[error("the similarity map cannot be turned into points: {0}")]
     Similarity(String),
+    /// Tensors or configuration whose sizes do not fit each other.
+    #[error("the sizes of the model do not fit: {0}")]
+    Sizes(String),
     /// The settings of the points are out of range.
     #[error("the settings of the points cannot be used: {0}")]
     Points(String),
     /// A prompt that does not fit the model.
     #[error("{0}")]
     Prompt(String),
+}
+
+/// The error without the backtrace that candle appends.
+fn first_line(error: &candle_core::Error) -> String {
+    error.to_string().lines().next().unwrap_or_default().to_owned()
 }
 
 /// A name with one slash is a repository of the hub; another is a folder that did not come along.

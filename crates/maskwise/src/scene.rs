@@ -241,13 +241,16 @@ impl<'a> Scene<'a> {
             input_size: embedded.input_size,
             original_size: embedded.original_size,
         };
-        let segmented = model.segment_positions(&read.ids, &read.hidden, positions, inputs)?;
         let phrases = self.phrases(&read.ids[read.answer_start..])?;
-        let mut masks = Vec::with_capacity(segmented.len());
-        for ((index, segmented), position) in segmented.into_iter().enumerate().zip(positions) {
+        let mut masks = Vec::with_capacity(positions.len());
+        // One by one: the logits of a large image take four times the memory of its mask, and there may be many.
+        for (index, position) in positions.iter().enumerate() {
+            let segmented = model.segment_positions(&read.ids, &read.hidden, &[*position], inputs)?;
             let seg_probability = self.seg_probability(&read.hidden.get(*position)?)?;
             let phrase = phrases.get(index).cloned().unwrap_or_default();
-            masks.push(self.finish_mask(segmented, phrase, seg_probability)?);
+            for segmented in segmented {
+                masks.push(self.finish_mask(segmented, phrase.clone(), seg_probability)?);
+            }
         }
         Ok(masks)
     }
@@ -305,8 +308,11 @@ impl<'a> Scene<'a> {
     }
 
     fn decode(&self, ids: &[i64]) -> Result<String> {
-        let ids: Vec<u32> = ids.iter().filter_map(|id| u32::try_from(*id).ok()).collect();
-        Ok(self.segmenter.files.tokenizer.decode(&ids, true)?.trim().to_owned())
+        let tokenizer = &self.segmenter.files.tokenizer;
+        // Rows that only pad the vocabulary have no words.
+        let known = |id: &u32| tokenizer.id_to_token(*id).is_some();
+        let ids: Vec<u32> = ids.iter().filter_map(|id| u32::try_from(*id).ok()).filter(known).collect();
+        Ok(tokenizer.decode(&ids, true)?.trim().to_owned())
     }
 
     fn count_segs(&self, ids: &[i64]) -> usize {

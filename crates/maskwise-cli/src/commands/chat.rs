@@ -1,5 +1,5 @@
 use crate::args::ChatArguments;
-use crate::batch::without_mask;
+use crate::batch::{cut_off, without_mask};
 use crate::decode::decode;
 use crate::exit::{Ending, describe, one_line};
 use crate::output::Output;
@@ -125,7 +125,7 @@ impl Chat<'_> {
         };
         self.asked += 1;
         writeln!(out, "{}", one_line(&answer.text))?;
-        if let Some(reason) = without_mask(answer.outcome) {
+        for reason in cut_off(answer.stop).into_iter().chain(without_mask(answer.outcome)) {
             writeln!(out, "  {reason}")?;
         }
         match self.write(&answer) {

@@ -1,12 +1,12 @@
 use super::human_bytes;
 use crate::args::SegmentArguments;
-use crate::batch::{Answered, Answerer, OutputLine, ending, without_mask};
+use crate::batch::{Answered, Answerer, OutputLine, cut_off, ending, without_mask};
 use crate::exit::{Ending, describe, one_line};
 use crate::output::Output;
 use crate::questions::Items;
 use crate::ui::Progress;
 use maskwise::doctor::peak_memory;
-use maskwise::{AskMode, AskOptions, StopReason, Timings};
+use maskwise::{AskMode, AskOptions, Timings};
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
@@ -96,8 +96,8 @@ fn write_text(out: &mut impl Write, answered: &Answered, quiet: bool) -> io::Res
     if let Some(reason) = without_mask(answer.outcome) {
         writeln!(out, "  {reason}")?;
     }
-    if answer.stop == Some(StopReason::MaxNewTokens) {
-        writeln!(out, "  cut off: the answer reached --max-new-tokens")?;
+    if let Some(reason) = cut_off(answer.stop) {
+        writeln!(out, "  {reason}")?;
     }
     let total = f64::from(answered.record.size[0]) * f64::from(answered.record.size[1]);
     for (entry, mask) in answered.record.masks.iter().zip(&answer.masks) {

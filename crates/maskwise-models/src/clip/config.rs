@@ -71,6 +71,16 @@ impl ClipVisionConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(format!("{name} is 0"));
         }
+        // Far beyond any tower: sizes that would only exhaust the memory.
+        let limits = [
+            ("num_hidden_layers", self.num_hidden_layers, 1_000),
+            ("image_size", self.image_size, 1 << 13),
+            ("hidden_size", self.hidden_size, 1 << 17),
+            ("intermediate_size", self.intermediate_size, 1 << 19),
+        ];
+        if let Some((name, size, limit)) = limits.iter().find(|(_, size, limit)| size > limit) {
+            return Err(format!("{name} is {size}; at most {limit} is taken"));
+        }
         if !self.hidden_size.is_multiple_of(self.num_attention_heads) {
             let (width, heads) = (self.hidden_size, self.num_attention_heads);
             return Err(format!("hidden_size {width} is not a multiple of num_attention_heads {heads}"));

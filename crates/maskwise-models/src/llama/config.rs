@@ -77,6 +77,17 @@ impl LlamaConfig {
         if let Some((name, _)) = sizes.iter().find(|(_, size)| *size == 0) {
             return Err(format!("{name} is 0"));
         }
+        // Far beyond any model of this kind: sizes that would only exhaust the memory.
+        let limits = [
+            ("num_hidden_layers", self.num_hidden_layers, 1_000),
+            ("max_position_embeddings", self.max_position_embeddings, 1 << 20),
+            ("vocab_size", self.vocab_size, 1 << 24),
+            ("hidden_size", self.hidden_size, 1 << 17),
+            ("intermediate_size", self.intermediate_size, 1 << 19),
+        ];
+        if let Some((name, size, limit)) = limits.iter().find(|(_, size, limit)| size > limit) {
+            return Err(format!("{name} is {size}; at most {limit} is taken"));
+        }
         let (width, heads) = (self.hidden_size, self.num_attention_heads);
         if !width.is_multiple_of(heads) || !self.head_dim().is_multiple_of(2) {
             return Err(format!(

@@ -24,10 +24,11 @@ impl ImageEncoder {
         let [_, rows, columns, dim] = weights.dims("pos_embed")?;
         if rows != columns {
             let reason = format!("{}.pos_embed is {rows}x{columns}, which is not square", weights.prefix());
-            return Err(ModelError::Prompt(reason));
+            return Err(ModelError::Sizes(reason));
         }
         let blocks = weights.pp("blocks");
-        let blocks = (0..blocks.count_children()).map(|index| Block::load(dim, rows, &blocks.pp(index)));
+        let depth = blocks.count_children().max(published_depth(dim));
+        let blocks = (0..depth).map(|index| Block::load(dim, rows, &blocks.pp(index)));
         Ok(Self {
             patch_embed: Conv2d::load(0, true, &weights.pp("patch_embed.proj"))?,
             pos_embed: weights.get(&[1, rows, columns, dim], "pos_embed")?,
@@ -80,6 +81,16 @@ impl ImageEncoder {
     }
 }
 
+/// How many blocks an encoder of this width has at least: what the published ones have, so that a missing last block shows.
+fn published_depth(dim: usize) -> usize {
+    match dim {
+        768 => 12,
+        1024 => 24,
+        1280 => 32,
+        _ => 1,
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Block {
     norm1: LayerNorm,
@@ -96,6 +107,11 @@ impl Block {
         let attn = weights.pp("attn");
         // A table of 2·size − 1 offsets tells the side of the window that it was made for.
         let [offsets, _] = attn.dims("rel_pos_h")?;
+        if offsets.is_multiple_of(2) {
+            let reason =
+                format!("{}.rel_pos_h has {offsets} rows; a window of n cells has 2n - 1", attn.prefix());
+            return Err(ModelError::Sizes(reason));
+        }
         let size = offsets.div_ceil(2);
         Ok(Self {
             norm1: LayerNorm::load(dim, 1e-6, &weights.pp("norm1"))?,
@@ -153,13 +169,19 @@ struct Attention {
 
 impl Attention {
     fn load(dim: usize, weights: &Weights) -> Result<Self> {
-        let [height_offsets, head_dim] = weights.dims("rel_pos_h")?;
-        let [width_offsets, _] = weights.dims("rel_pos_w")?;
+        let [offsets, head_dim] = weights.dims("rel_pos_h")?;
+        if head_dim == 0 || !dim.is_multiple_of(head_dim) {
+            let reason = format!(
+                "{}.rel_pos_h is {head_dim} wide, which does not split {dim} into heads",
+                weights.prefix()
+            );
+            return Err(ModelError::Sizes(reason));
+        }
         Ok(Self {
             qkv: Linear::load(dim, 3 * dim, &weights.pp("qkv"))?,
             proj: Linear::load(dim, dim, &weights.pp("proj"))?,
-            rel_pos_h: weights.get(&[height_offsets, head_dim], "rel_pos_h")?,
-            rel_pos_w: weights.get(&[width_offsets, head_dim], "rel_pos_w")?,
+            rel_pos_h: weights.get(&[offsets, head_dim], "rel_pos_h")?,
+            rel_pos_w: weights.get(&[offsets, head_dim], "rel_pos_w")?,
             head_dim,
         })
     }

@@ -1,5 +1,5 @@
 use super::TwoWayTransformer;
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use candle_core::Tensor;
 use maskwise_nn::layers::{ConvTranspose2x2, LayerNorm2d, Linear};
 use maskwise_nn::ops;
@@ -40,6 +40,10 @@ impl MaskDecoder {
     /// When a tensor that decides the sizes is missing, or reading fails.
     pub fn load(heads: usize, weights: &Weights) -> Result<Self> {
         let [masks, dim] = weights.dims("mask_tokens.weight")?;
+        if masks == 0 {
+            let reason = format!("{}.mask_tokens.weight has no row", weights.prefix());
+            return Err(ModelError::Sizes(reason));
+        }
         let upscaling = weights.pp("output_upscaling");
         let [_, channels, _, _] = upscaling.dims("0.weight")?;
         let hypernetworks = weights.pp("output_hypernetworks_mlps");

@@ -1,4 +1,4 @@
-use crate::error::Result;
+use crate::error::{ModelError, Result};
 use candle_core::Tensor;
 use maskwise_nn::layers::{LayerNorm, Linear};
 use maskwise_nn::ops;
@@ -7,6 +7,8 @@ use maskwise_nn::weights::Weights;
 type TensorResult = candle_core::Result<Tensor>;
 
 const EPSILON: f64 = 1e-5;
+/// Layers of every published SAM: fewer means that some are missing.
+const PUBLISHED_DEPTH: usize = 2;
 
 /// The transformer of SAM's mask decoder: prompt tokens and image cells attend to each other in turn.
 #[derive(Debug, Clone)]
@@ -23,8 +25,8 @@ impl TwoWayTransformer {
     /// When a tensor that decides the sizes is missing, or reading fails.
     pub fn load(dim: usize, heads: usize, weights: &Weights) -> Result<Self> {
         let layers = weights.pp("layers");
-        let layers =
-            (0..layers.count_children()).map(|index| TwoWayBlock::load(index, dim, heads, &layers.pp(index)));
+        let depth = layers.count_children().max(PUBLISHED_DEPTH);
+        let layers = (0..depth).map(|index| TwoWayBlock::load(index, dim, heads, &layers.pp(index)));
         Ok(Self {
             layers: layers.collect::<Result<_>>()?,
             final_attn_token_to_image: Attention::load(heads, &weights.pp("final_attn_token_to_image"))?,
@@ -127,6 +129,14 @@ struct Attention {
 
 impl Attention {
     fn load(heads: usize, weights: &Weights) -> Result<Self> {
+        let [inner, _] = weights.pp("q_proj").dims("weight")?;
+        if heads == 0 || !inner.is_multiple_of(heads) {
+            let reason = format!(
+                "{} is {inner} wide, which does not split into {heads} heads (sam_decoder_heads in maskwise.json)",
+                weights.prefix()
+            );
+            return Err(ModelError::Sizes(reason));
+        }
         let load = |name: &str| Linear::load_any(&weights.pp(name));
         Ok(Self {
             q_proj: load("q_proj")?,

@@ -110,6 +110,15 @@ impl ModelFiles {
         let vision_tower = VisionTower::find(folder, name, asked, candidates)?;
         let vision_config = vision_tower.config()?;
         let clip = vision_tower.preprocessor(vision_config.image_size)?;
+        let size = vision_config.image_size;
+        if clip.crop_size != Some((size, size)) || clip.shortest_edge.is_none() {
+            let reason = format!(
+                "the tower takes {size}x{size} pixels (image_size in its config.json), but its preprocessor_config.json \
+                 resizes to {:?} and crops to {:?}",
+                clip.shortest_edge, clip.crop_size
+            );
+            return Err(at(vision_tower.folder(), reason));
+        }
         let mut files = Self {
             folder: folder.to_owned(),
             config,

@@ -2,7 +2,7 @@ use super::load::{at, read_config};
 use crate::clip::ClipVisionConfig;
 use crate::error::{ModelError, Result};
 use maskwise_data::image::clip::ClipPreprocessor;
-use maskwise_nn::weights::{self, Filtered, Renamed, TensorSource};
+use maskwise_nn::weights::{self, Filtered, Renamed, TensorSource, WeightsError};
 use std::path::{Path, PathBuf};
 
 /// Where a LLaVA checkpoint keeps a vision tower, if it keeps one.
@@ -20,7 +20,12 @@ pub enum VisionTower {
     /// A folder of its own.
     Folder(PathBuf),
     /// In the model's checkpoint, under `model.vision_tower.vision_tower.`.
-    Inside(PathBuf),
+    Inside {
+        /// The model's folder.
+        checkpoint: PathBuf,
+        /// The folder of the tower's configuration, where there is one.
+        config: Option<PathBuf>,
+    },
 }
 
 impl VisionTower {
@@ -46,12 +51,20 @@ impl VisionTower {
             }
         };
         let found = looked_in.iter().find(|place| place.join("config.json").is_file());
-        if let Some(place) = found {
+        let has_weights = |place: &&PathBuf| {
+            !matches!(weights::open_checkpoint(place), Err(WeightsError::NoWeights { .. }))
+        };
+        if let Some(place) = found.filter(has_weights) {
             return Ok(Self::Folder(place.clone()));
         }
         let is_inside = |name: &String| name.starts_with(INSIDE_CLIP);
-        if asked.is_none() && weights::open_checkpoint(folder)?.tensors().keys().any(is_inside) {
-            return Ok(Self::Inside(folder.to_owned()));
+        let may_be_inside = asked.is_none() || found.is_some();
+        if may_be_inside && weights::open_checkpoint(folder)?.tensors().keys().any(is_inside) {
+            return Ok(Self::Inside { checkpoint: folder.to_owned(), config: found.cloned() });
+        }
+        if let Some(place) = found {
+            // A configuration without weights: opening it says what was looked for.
+            return Ok(Self::Folder(place.clone()));
         }
         Err(ModelError::VisionTowerNotFound { name: name.to_owned(), looked_in })
     }
@@ -59,7 +72,7 @@ impl VisionTower {
     /// The folder that holds the tower's weights: its own, or the model's.
     pub fn folder(&self) -> &Path {
         match self {
-            Self::Folder(folder) | Self::Inside(folder) => folder,
+            Self::Folder(folder) | Self::Inside { checkpoint: folder, .. } => folder,
         }
     }
 
@@ -71,7 +84,7 @@ impl VisionTower {
         let source = weights::open_checkpoint(self.folder())?;
         match self {
             Self::Folder(_) => Ok(source),
-            Self::Inside(_) => {
+            Self::Inside { .. } => {
                 let clip = Filtered::new(source, |name| name.starts_with(INSIDE_CLIP));
                 let name = |name: &str| name.strip_prefix(INSIDE_CLIP).map(str::to_owned);
                 Ok(Box::new(Renamed::new(Box::new(clip), name)?))
@@ -82,9 +95,11 @@ impl VisionTower {
     /// The tower's `config.json`; for a tower inside of a checkpoint, what its tensors tell.
     pub(super) fn config(&self) -> Result<ClipVisionConfig> {
         match self {
-            Self::Folder(folder) => read_config(&folder.join("config.json"), ClipVisionConfig::from_json),
-            Self::Inside(folder) => {
-                config_from_shapes(self.open()?.as_ref()).map_err(|reason| at(folder, reason))
+            Self::Folder(folder) | Self::Inside { config: Some(folder), .. } => {
+                read_config(&folder.join("config.json"), ClipVisionConfig::from_json)
+            }
+            Self::Inside { checkpoint, config: None } => {
+                config_from_shapes(self.open()?.as_ref()).map_err(|reason| at(checkpoint, reason))
             }
         }
     }
@@ -92,7 +107,9 @@ impl VisionTower {
     /// The tower's `preprocessor_config.json`, or the published preprocessing for a tower of `image_size`.
     pub(super) fn preprocessor(&self, image_size: usize) -> Result<ClipPreprocessor> {
         match self {
-            Self::Folder(folder) if folder.join("preprocessor_config.json").is_file() => {
+            Self::Folder(folder) | Self::Inside { config: Some(folder), .. }
+                if folder.join("preprocessor_config.json").is_file() =>
+            {
                 let parse = |text: &str| ClipPreprocessor::from_json(text).map_err(|error| error.to_string());
                 read_config(&folder.join("preprocessor_config.json"), parse)
             }
