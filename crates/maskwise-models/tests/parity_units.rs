@@ -50,7 +50,7 @@ fn every_recorded_tensor_of_sam() {
     let goldens = Goldens::open(&folder, "sam");
     let config = goldens.value("config");
     let weights = weights_of(&folder, "sam");
-    let sam = Sam::load(decoder_heads(config), &weights).unwrap();
+    let sam = Sam::load(decoder_heads(config), DType::F32, &weights).unwrap();
     weights.finish().unwrap();
     assert_eq!(sam.image_encoder.grid(), config["grid"]);
     assert_eq!(sam.image_encoder.image_size(), config["img"]);
@@ -146,7 +146,7 @@ fn every_recorded_gradient_of_sam() {
     let values =
         variables.iter().map(|(name, variable)| (name.clone(), variable.as_tensor().clone())).collect();
     let weights = Weights::new(Box::new(InMemory::new(values)), DType::F32, &Device::Cpu);
-    let sam = Sam::load(decoder_heads(forward.value("config")), &weights).unwrap();
+    let sam = Sam::load(decoder_heads(forward.value("config")), DType::F32, &weights).unwrap();
 
     let points = Var::from_tensor(&forward.tensor("prompt/points")).unwrap();
     let text = Var::from_tensor(&forward.tensor("prompt/text")).unwrap();

@@ -116,21 +116,24 @@ impl fmt::Display for DtypeChoice {
 /// How closely the reference's rounding is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum NumericMode {
-    /// Every part in the one dtype that was asked for, rounded where the reference rounds.
+    /// Rounded where the reference rounds; on processors CLIP and SAM in f32 (see [`PartTypes::exact`]).
     #[default]
     Exact,
-    /// Each part in the type that the device runs it fastest in: on processors CLIP and SAM in f32, whatever the language
-    /// model's.
+    /// May round otherwise where that is quicker; so far nothing does, and both modes are the same.
     Fast,
 }
 
 impl NumericMode {
     /// The dtype of each part on `device`.
     pub fn types(self, dtype: DtypeChoice, device: DeviceChoice) -> PartTypes {
-        let uniform = PartTypes::uniform(dtype.dtype());
-        match (self, device) {
-            (Self::Fast, DeviceChoice::Cpu) => PartTypes { vision: DType::F32, sam: DType::F32, ..uniform },
-            _ => uniform,
+        let dtype = dtype.dtype();
+        let exact = match device {
+            DeviceChoice::Cpu => PartTypes::exact(dtype, &Device::Cpu),
+            _ => PartTypes::uniform(dtype),
+        };
+        match self {
+            // Nothing is quicker yet than what follows the reference.
+            Self::Exact | Self::Fast => exact,
         }
     }
 }

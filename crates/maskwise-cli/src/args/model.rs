@@ -23,7 +23,7 @@ pub(crate) struct ModelArguments {
     /// f32 or bf16; by the model's size if absent.
     #[arg(long, env = "MASKWISE_DTYPE", value_name = "DTYPE")]
     dtype: Option<DtypeChoice>,
-    /// exact rounds as the reference does; fast runs CLIP and SAM in f32 on processors.
+    /// exact rounds as the reference does; fast may round otherwise where that is quicker (so far the same).
     #[arg(long, default_value_t, value_name = "MODE")]
     mode: NumericMode,
     /// How many similarity points prompt SAM.

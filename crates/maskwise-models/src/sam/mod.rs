@@ -16,7 +16,7 @@ pub use prompt_encoder::{PointPrompt, PromptEmbeddings, PromptEncoder, Prompts};
 pub use two_way_transformer::TwoWayTransformer;
 
 use crate::error::Result;
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use maskwise_nn::weights::Weights;
 
 /// Heads of the two-way transformer in every published SAM.
@@ -36,13 +36,20 @@ pub struct Sam {
 impl Sam {
     /// Loads a SAM from `weights` standing at its root (`image_encoder.`, `prompt_encoder.`, `mask_decoder.`).
     ///
+    /// `prompt_dtype` is the prompt encoder's: in half precision it decides where points lie (spec 1.9), so it may be narrower
+    /// than that of the rest.
+    ///
     /// # Errors
     /// When a tensor that decides the sizes is missing, or reading fails.
-    pub fn load(decoder_heads: usize, weights: &Weights) -> Result<Self> {
+    pub fn load(decoder_heads: usize, prompt_dtype: DType, weights: &Weights) -> Result<Self> {
         let image_encoder = ImageEncoder::load(&weights.pp("image_encoder"))?;
         let (grid, image_size) = (image_encoder.grid(), image_encoder.image_size());
         Ok(Self {
-            prompt_encoder: PromptEncoder::load(grid, image_size, &weights.pp("prompt_encoder"))?,
+            prompt_encoder: PromptEncoder::load(
+                grid,
+                image_size,
+                &weights.pp("prompt_encoder").with_dtype(prompt_dtype),
+            )?,
             mask_decoder: MaskDecoder::load(decoder_heads, &weights.pp("mask_decoder"))?,
             image_encoder,
         })
@@ -60,7 +67,9 @@ impl Sam {
         prompts: &PromptEmbeddings,
         multimask: bool,
     ) -> Result<MaskPrediction> {
-        let position = self.prompt_encoder.dense_positions()?;
-        self.mask_decoder.forward(embedding, &position, &prompts.sparse, &prompts.dense, multimask)
+        let dtype = embedding.dtype();
+        let position = self.prompt_encoder.dense_positions()?.to_dtype(dtype)?;
+        let (sparse, dense) = (prompts.sparse.to_dtype(dtype)?, prompts.dense.to_dtype(dtype)?);
+        self.mask_decoder.forward(embedding, &position, &sparse, &dense, multimask)
     }
 }

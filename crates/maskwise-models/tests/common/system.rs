@@ -34,7 +34,7 @@ impl System {
     pub(crate) fn open(folder: &Path, dtype: DType) -> Self {
         let files = ModelFiles::open(folder, &ModelPlaces::default()).unwrap();
         let options = LoadOptions {
-            types: PartTypes::uniform(dtype),
+            types: PartTypes::exact(dtype, &Device::Cpu),
             device: Device::Cpu,
             allow_untrained: false,
             on_progress: None,

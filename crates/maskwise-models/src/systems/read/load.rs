@@ -57,12 +57,24 @@ pub struct PartTypes {
     pub language: DType,
     /// The vision tower.
     pub vision: DType,
-    /// SAM.
+    /// SAM's image encoder and mask decoder; its prompt encoder goes with the language model.
     pub sam: DType,
 }
 
 impl PartTypes {
-    /// One dtype for all, as the reference runs: `--mode exact`.
+    /// What follows the reference most closely: one dtype for all, except that on the CPU a half-precision model's CLIP and
+    /// SAM compute in f32.
+    ///
+    /// The language model's states, the similarities, the points and the position encodings follow the reference's rounding.
+    /// In dense image layers the order in which a library sums decides last bits that later layers amplify: another rounding of
+    /// our own there only adds to the reference's, and f32 came out nearer to its half-precision masks (measured in
+    /// `tests/parity_bf16.rs`).
+    pub fn exact(dtype: DType, device: &Device) -> Self {
+        let images = if device.is_cpu() { DType::F32 } else { dtype };
+        Self { language: dtype, vision: images, sam: images }
+    }
+
+    /// One dtype for all.
     pub fn uniform(dtype: DType) -> Self {
         Self { language: dtype, vision: dtype, sam: dtype }
     }

@@ -66,7 +66,7 @@ impl ReadModel {
             mm_projector: Projector::load(vision_width, width, &model.pp("mm_projector"))?,
             language_model: LlamaModel::load(&config.language_model, &weights.language)?,
             text_hidden_fcs: TextHiddenFcs::load(width, &model.pp("text_hidden_fcs"))?,
-            sam: Sam::load(decoder_heads, &weights.sam.pp("model.visual_model"))?,
+            sam: Sam::load(decoder_heads, weights.language.dtype(), &weights.sam.pp("model.visual_model"))?,
             similarity_points,
             special,
             vision_dtype: weights.vision.dtype(),

@@ -83,8 +83,7 @@ impl ReadModel {
         inputs: SegmentInputs,
     ) -> Result<SegmentedMask> {
         let similarity = similarity_points::similarity(image_states, seg_state)?;
-        let seg_embedding =
-            self.text_hidden_fcs.forward(&seg_state.unsqueeze(0)?)?.to_dtype(self.sam_dtype)?;
+        let seg_embedding = self.text_hidden_fcs.forward(&seg_state.unsqueeze(0)?)?;
         let points = match &self.similarity_points {
             Some(config) => {
                 Some(similarity_points::similarity_points(&similarity, inputs.original_size, config)?)
