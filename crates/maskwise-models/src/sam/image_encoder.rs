@@ -27,7 +27,7 @@ impl ImageEncoder {
             return Err(ModelError::Sizes(reason));
         }
         let blocks = weights.pp("blocks");
-        let depth = blocks.count_children().max(published_depth(dim));
+        let depth = blocks.count_children().max(1);
         let blocks = (0..depth).map(|index| Block::load(dim, rows, &blocks.pp(index)));
         Ok(Self {
             patch_embed: Conv2d::load(0, true, &weights.pp("patch_embed.proj"))?,
@@ -35,6 +35,28 @@ impl ImageEncoder {
             blocks: blocks.collect::<Result<_>>()?,
             neck: Neck::load(&weights.pp("neck"))?,
         })
+    }
+
+    /// Checks that an encoder as wide as a published one (ViT-B, L, H) is as deep: the tensors alone do not tell that the last
+    /// blocks are missing.
+    ///
+    /// # Errors
+    /// [`ModelError::Sizes`].
+    pub fn check_depth(&self) -> Result<()> {
+        let dim = self.pos_embed.dims()[3];
+        let expected = match dim {
+            768 => 12,
+            1024 => 24,
+            1280 => 32,
+            _ => return Ok(()),
+        };
+        if self.blocks.len() == expected {
+            return Ok(());
+        }
+        let found = self.blocks.len();
+        Err(ModelError::Sizes(format!(
+            "SAM's image encoder is {dim} wide and has {found} blocks instead of {expected}"
+        )))
     }
 
     /// Cells along one side of the embedding (64 for the published models).
@@ -78,16 +100,6 @@ impl ImageEncoder {
             observe(index + 1, &state);
         }
         Ok(state)
-    }
-}
-
-/// How many blocks an encoder of this width has at least: what the published ones have, so that a missing last block shows.
-fn published_depth(dim: usize) -> usize {
-    match dim {
-        768 => 12,
-        1024 => 24,
-        1280 => 32,
-        _ => 1,
     }
 }
 

@@ -221,6 +221,7 @@ impl ModelFiles {
         let model = ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, parts)?;
         parts.language.finish()?;
         parts.vision.finish()?;
+        model.sam.image_encoder.check_depth()?;
         Ok(model)
     }
 }
