@@ -196,3 +196,33 @@ fn a_pickle_that_wants_to_run_something_is_refused() {
     refused_model(model.path(), &["pytorch_model.bin", "os.system", "nothing was executed"]);
     assert!(!trap.exists());
 }
+
+/// Sets one value of a JSON file.
+fn set_json(path: &Path, key: &str, value: Value) {
+    let mut content: Map<String, Value> = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    content.insert(key.to_owned(), value);
+    fs::write(path, serde_json::to_vec(&content).unwrap()).unwrap();
+}
+
+#[test]
+fn sizes_that_do_not_fit_or_would_exhaust_the_memory() {
+    for (file, key, value, words) in [
+        ("config.json", "num_hidden_layers", json!(100_000_000), ["config.json", "num_hidden_layers"]),
+        (
+            "config.json",
+            "max_position_embeddings",
+            json!(1_000_000_000_000_u64),
+            ["config.json", "max_position_embeddings"],
+        ),
+        ("clip/config.json", "image_size", json!(4_000_000_000_u64), ["config.json", "image_size"]),
+        ("clip/config.json", "num_hidden_layers", json!(100_000_000), ["config.json", "num_hidden_layers"]),
+        ("clip/preprocessor_config.json", "crop_size", json!({"height": 28, "width": 28}), ["112x112", "28"]),
+        ("clip/preprocessor_config.json", "do_resize", json!(false), ["112x112", "None"]),
+        ("maskwise.json", "sam_decoder_heads", json!(3), ["3 heads", "sam_decoder_heads"]),
+        ("maskwise.json", "sam_decoder_heads", json!(0), ["maskwise.json", "sam_decoder_heads"]),
+    ] {
+        let folder = copied_model();
+        set_json(&folder.path().join(file), key, value);
+        refused_model(folder.path(), &words);
+    }
+}
