@@ -1,7 +1,9 @@
 //! Everything of maskwise that needs no tensors: images, masks, conversations and tokenizers.
 
 pub mod atomic;
+pub mod dataset;
 pub mod draw;
 pub mod image;
 pub mod mask;
+pub mod tabletop;
 pub mod text;

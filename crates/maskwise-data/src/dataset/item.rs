@@ -1,0 +1,41 @@
+use crate::mask::Mask;
+use ::image::RgbImage;
+
+/// What a training step takes from a dataset: one image with up to `num_classes_per_sample` conversations about it (spec 5.5).
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingItem {
+    /// Where it came from: the dataset's name and the image's file or index. Named in errors.
+    pub id: String,
+    /// The picture.
+    pub image: RgbImage,
+    /// The conversations; each is a row of the batch.
+    pub conversations: Vec<TrainingConversation>,
+}
+
+/// One row of a batch: questions with their answers, and the masks of the answers' `[SEG]` tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingConversation {
+    /// (question, answer) in order, without the image placeholder and without separators.
+    pub rounds: Vec<(String, String)>,
+    /// One mask of the image's size for each `[SEG]` of the answers, in order; none where the premise is false.
+    pub masks: Vec<Mask>,
+}
+
+/// What validation takes: one image, one question, the true mask.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ValidationItem {
+    /// As [`TrainingItem::id`].
+    pub id: String,
+    /// The picture.
+    pub image: RgbImage,
+    /// The question as the person asks it, in its template.
+    pub question: String,
+    /// The answer of the teacher-forced mode, with one `[SEG]`.
+    pub answer: String,
+    /// Row-major values of the image's size: 1 inside, 0 outside, 255 ignored.
+    pub target: Vec<u8>,
+    /// Whether what is asked for is there; a false premise has an empty target.
+    pub exists: bool,
+    /// What kind of question it is, for tables by family; empty where the dataset does not say.
+    pub family: String,
+}
