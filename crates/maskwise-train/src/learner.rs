@@ -7,6 +7,15 @@ use maskwise_data::dataset::TrainingItem;
 ///
 /// It is shared by the threads of a step, each of which works on micro-batches of its own.
 pub trait Learner: Send + Sync {
+    /// An item as the model takes it: resized, tokenised.
+    type Prepared: Send + Sync;
+
+    /// Brings an item into the form that [`Learner::micro_batch`] takes; runs on the loader's threads.
+    ///
+    /// # Errors
+    /// When the item does not fit the model; the message names the item.
+    fn prepare(&self, item: TrainingItem) -> Result<Self::Prepared, crate::TrainError>;
+
     /// What is trained.
     fn parameters(&self) -> &Parameters;
 
@@ -14,14 +23,17 @@ pub trait Learner: Send + Sync {
     ///
     /// # Errors
     /// When an item does not fit the model (its message names the item), or the device refuses.
-    fn micro_batch(&self, batch: &MicroBatch) -> Result<(LossTerms, Gradients), crate::TrainError>;
+    fn micro_batch(
+        &self,
+        batch: &MicroBatch<Self::Prepared>,
+    ) -> Result<(LossTerms, Gradients), crate::TrainError>;
 }
 
 /// The items whose losses are averaged in one forward and backward pass.
 #[derive(Debug)]
-pub struct MicroBatch<'a> {
+pub struct MicroBatch<'a, Prepared> {
     /// The items.
-    pub items: &'a [TrainingItem],
+    pub items: &'a [Prepared],
     /// The seed of everything random in the pass (dropout): a function of the run's seed and the micro-batch's position.
     pub seed: u64,
 }
