@@ -5,5 +5,6 @@ pub mod dataset;
 pub mod draw;
 pub mod image;
 pub mod mask;
+pub mod pickle;
 pub mod tabletop;
 pub mod text;
