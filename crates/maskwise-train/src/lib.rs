@@ -1,16 +1,16 @@
 //! Training of maskwise's models.
 
+mod error;
+mod gradients;
 mod learner;
+mod optimizer;
 mod parameters;
+mod schedule;
 
+pub use error::TrainError;
+pub use gradients::{GradientSum, clip_coefficient, first_not_finite, global_norm};
 pub use learner::Gradients;
 pub use learner::{Learner, LossTerms, MicroBatch};
+pub use optimizer::{AdamW, AdamWConfig, ParameterGroup};
 pub use parameters::Parameters;
-
-/// Why training stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum TrainError {
-    /// A tensor operation failed.
-    #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
-}
+pub use schedule::{Decay, Schedule};
