@@ -1,8 +1,14 @@
 //! Datasets: what training and evaluation take from them, readers of the published layouts, mixing.
 
+mod error;
 mod item;
+mod loader;
+mod mixture;
 
+pub use error::DatasetError;
 pub use item::{TrainingConversation, TrainingItem, ValidationItem};
+pub use loader::{Loader, LoaderConfig};
+pub use mixture::Mixture;
 
 /// The generator that items are drawn with: a function of the run's seed and the item's position, nothing else.
 pub type SampleRng = rand_pcg::Pcg64Mcg;
@@ -17,17 +23,4 @@ pub trait TrainingDataset: Send + Sync {
     /// # Errors
     /// When a file of the dataset is missing or damaged, naming it.
     fn draw(&self, rng: &mut SampleRng) -> Result<TrainingItem, DatasetError>;
-}
-
-/// Why a dataset could not be opened or read.
-#[derive(Debug, thiserror::Error)]
-pub enum DatasetError {
-    /// A folder or a file that the layout has is not there.
-    #[error("{}: {reason}", path.display())]
-    Layout {
-        /// The folder or file.
-        path: std::path::PathBuf,
-        /// What is wrong and what to do.
-        reason: String,
-    },
 }
