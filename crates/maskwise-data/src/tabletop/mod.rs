@@ -1,7 +1,18 @@
 //! The Tabletop world: procedural pictures of everyday things with exact masks, and questions about them.
 //!
 //! [`Scene`] is a picture with everything that is known about it; questions, splits and files are made from scenes.
+//! [`Kind`] says what things there are. The same generator state gives the same picture on any machine: no
+//! function of the platform's mathematical library is used.
 
+mod catalog;
+mod colour;
+#[allow(dead_code, unused_imports)] // until every kind is drawn
+mod draw;
+mod pattern;
 mod scene;
+mod things;
 
-pub use scene::{Scene, Thing, ThingPart};
+pub use catalog::{Family, Kind, Part};
+pub use colour::Colour;
+pub use pattern::Pattern;
+pub use scene::{Scene, SceneConfig, SceneError, Thing, ThingPart};
