@@ -12,6 +12,17 @@ pub enum TrainError {
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] maskwise_data::atomic::WriteError),
+    /// The networks refused.
+    #[error(transparent)]
+    Model(#[from] maskwise_models::ModelError),
+    /// An item of the data does not fit the model.
+    #[error("{id}: {reason}")]
+    Item {
+        /// The item.
+        id: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// An item could not be drawn from a dataset.
     #[error(transparent)]
     Dataset(#[from] maskwise_data::dataset::DatasetError),
@@ -65,6 +76,14 @@ pub enum TrainError {
 }
 
 impl TrainError {
+    /// The same error with the item that it came up with.
+    pub(crate) fn of_item(self, id: &str) -> Self {
+        match self {
+            Self::Item { .. } => self,
+            other => Self::Item { id: id.to_owned(), reason: other.to_string() },
+        }
+    }
+
     pub(crate) fn setting(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Setting { field: field.into(), reason: reason.into() }
     }

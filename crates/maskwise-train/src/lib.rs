@@ -5,6 +5,7 @@ mod gradients;
 mod learner;
 mod optimizer;
 mod parameters;
+pub mod read;
 mod schedule;
 
 pub use error::TrainError;

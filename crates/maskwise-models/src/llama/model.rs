@@ -48,6 +48,23 @@ impl LlamaModel {
         })
     }
 
+    /// The linear layers of attention and MLP by their names in the state dict, without `.weight`: where LoRA is put.
+    pub fn projections_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
+        self.layers.iter_mut().enumerate().flat_map(|(index, layer)| {
+            let attention = &mut layer.self_attn;
+            let named = [
+                ("self_attn.q_proj", &mut attention.q_proj),
+                ("self_attn.k_proj", &mut attention.k_proj),
+                ("self_attn.v_proj", &mut attention.v_proj),
+                ("self_attn.o_proj", &mut attention.o_proj),
+                ("mlp.gate_proj", &mut layer.gate_proj),
+                ("mlp.up_proj", &mut layer.up_proj),
+                ("mlp.down_proj", &mut layer.down_proj),
+            ];
+            named.into_iter().map(move |(name, linear)| (format!("model.layers.{index}.{name}"), linear))
+        })
+    }
+
     /// The configuration it was built from.
     pub fn config(&self) -> &LlamaConfig {
         &self.config

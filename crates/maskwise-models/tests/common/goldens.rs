@@ -197,8 +197,18 @@ impl Goldens {
         );
     }
 
-    /// The cosine between `ours` and the recording `name`, where it was recorded.
-    pub(crate) fn cosine(&self, name: &str, ours: &Tensor) -> f64 {
+    /// The difference between `ours` and the recording `name` relative to its norm, where it was recorded.
+    pub(crate) fn frobenius(&self, name: &str, ours: &Tensor) -> f64 {
+        let (mut difference, mut norm) = (0.0, 0.0);
+        for (found, recorded) in self.pairs(name, ours) {
+            difference += (found - recorded).powi(2);
+            norm += recorded * recorded;
+        }
+        (difference / norm).sqrt()
+    }
+
+    /// Our value and the recorded one, where it was recorded.
+    pub(crate) fn pairs(&self, name: &str, ours: &Tensor) -> Vec<(f64, f64)> {
         let entry = self.entry(name);
         let (found, recorded) = (flat(ours), flat(self.raw(name)));
         assert_eq!(found.len(), entry.full_shape().iter().product::<usize>(), "{name}: size");
@@ -206,13 +216,18 @@ impl Goldens {
             index.iter().zip(entry.full_shape()).fold(0, |place, (index, size)| place * size + index)
         };
         let pairs = entry.positions().zip(recorded);
-        let (mut product, mut ours, mut theirs) = (0.0, 0.0, 0.0);
-        for (left, right) in pairs.map(|(index, right)| (f64::from(found[place(&index)]), f64::from(right))) {
+        pairs.map(|(index, recorded)| (f64::from(found[place(&index)]), f64::from(recorded))).collect()
+    }
+
+    /// The cosine between `ours` and the recording `name`, where it was recorded.
+    pub(crate) fn cosine(&self, name: &str, ours: &Tensor) -> f64 {
+        let (mut product, mut ours_squared, mut theirs_squared) = (0.0, 0.0, 0.0);
+        for (left, right) in self.pairs(name, ours) {
             product += left * right;
-            ours += left * left;
-            theirs += right * right;
+            ours_squared += left * left;
+            theirs_squared += right * right;
         }
-        product / (ours * theirs).sqrt()
+        product / (ours_squared * theirs_squared).sqrt()
     }
 
     /// Asserts that the integers are those of the recording `name`.

@@ -1,3 +1,4 @@
+use super::LowRank;
 use crate::ops;
 use crate::weights::{Loaded, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
@@ -14,6 +15,7 @@ const LARGE: usize = 1 << 20;
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
+    adapter: Option<LowRank>,
 }
 
 impl Linear {
@@ -23,7 +25,7 @@ impl Linear {
     /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
     pub fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
         let bias = Some(weights.get(&[output], "bias")?);
-        Ok(Self { weight: weights.get(&[output, input], "weight")?, bias })
+        Ok(Self { weight: weights.get(&[output, input], "weight")?, bias, adapter: None })
     }
 
     /// Loads `weight` `[output, input]` alone.
@@ -31,7 +33,7 @@ impl Linear {
     /// # Errors
     /// As [`Linear::load`].
     pub fn load_without_bias(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
-        Ok(Self { weight: weights.get(&[output, input], "weight")?, bias: None })
+        Ok(Self { weight: weights.get(&[output, input], "weight")?, bias: None, adapter: None })
     }
 
     /// Loads a layer whose widths are those of its weight; a bias is read if there is one.
@@ -66,10 +68,19 @@ impl Linear {
             }
             None => ops::product(&rows, &self.weight.t()?)?,
         };
+        let product = match &self.adapter {
+            Some(adapter) => (product + adapter.forward(&rows)?)?,
+            None => product,
+        };
         if let Some(last) = shape.last_mut() {
             *last = output;
         }
         product.reshape(shape)
+    }
+
+    /// Adds `adapter` to what the layer computes.
+    pub fn adapt(&mut self, adapter: LowRank) {
+        self.adapter = Some(adapter);
     }
 
     /// The number of values that come out of each row.
@@ -166,7 +177,7 @@ mod tests {
 
     fn layer(dtype: DType) -> Linear {
         let cast = |tensor: Tensor| tensor.to_dtype(dtype).unwrap();
-        Linear { weight: cast(varied(&[9, 5], 1)), bias: Some(cast(varied(&[9], 2))) }
+        Linear { weight: cast(varied(&[9, 5], 1)), bias: Some(cast(varied(&[9], 2))), adapter: None }
     }
 
     #[test]

@@ -215,7 +215,11 @@ impl ModelFiles {
         refuse_untrained(self.open_checkpoint()?.as_ref())
     }
 
-    fn build(&self, parts: &PartWeights) -> Result<ReadModel> {
+    /// Builds the networks over given weights, strictly; a trainer gives its variables.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] with every defect, or what reading says.
+    pub fn build(&self, parts: &PartWeights) -> Result<ReadModel> {
         let points = self.system.similarity_points.clone();
         let heads = self.system.sam_decoder_heads;
         let model = ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, parts)?;

@@ -5,6 +5,8 @@ use crate::heads::similarity_points::{self, SimilarityPoints};
 use crate::sam::{PointPrompt, Prompts, postprocess_masks};
 use candle_core::{DType, Tensor};
 
+type TensorResult<T> = candle_core::Result<T>;
+
 /// What masks are made from, besides the hidden states.
 #[derive(Debug, Clone, Copy)]
 pub struct SegmentInputs<'a> {
@@ -71,19 +73,36 @@ impl ReadModel {
         inputs: SegmentInputs,
     ) -> Result<Vec<SegmentedMask>> {
         let image_states = hidden.narrow(0, placeholder_position(ids)?, self.image_tokens())?;
-        let segment = |position: &usize| self.segment_at(&hidden.get(*position)?, &image_states, inputs);
-        positions.iter().map(segment).collect()
+        let states =
+            positions.iter().map(|position| hidden.get(*position)).collect::<TensorResult<Vec<_>>>()?;
+        self.segment_states(&image_states, &states, inputs)
     }
 
-    /// The mask of the `[SEG]` that `seg_state` `[width]` predicts.
-    fn segment_at(
+    /// The masks of the states `[width]` that predict `[SEG]`, beside the image-token states `[tokens, width]`.
+    ///
+    /// States that yield equally many points are decoded together.
+    ///
+    /// # Errors
+    /// As [`ReadModel::segment`].
+    pub fn segment_states(
         &self,
-        seg_state: &Tensor,
         image_states: &Tensor,
+        states: &[Tensor],
         inputs: SegmentInputs,
-    ) -> Result<SegmentedMask> {
+    ) -> Result<Vec<SegmentedMask>> {
+        let prompts = states.iter().map(|state| self.prompt(image_states, state, inputs));
+        let prompts = prompts.collect::<Result<Vec<_>>>()?;
+        let mut masks = Vec::with_capacity(prompts.len());
+        for group in prompts.chunk_by(|left, right| left.point_count() == right.point_count()) {
+            masks.extend(self.decode_prompts(group, inputs)?);
+        }
+        Ok(masks)
+    }
+
+    /// Similarity, points and text prompt of one `[SEG]`.
+    fn prompt(&self, image_states: &Tensor, seg_state: &Tensor, inputs: SegmentInputs) -> Result<SegPrompt> {
         let similarity = similarity_points::similarity(image_states, seg_state)?;
-        let seg_embedding = self.text_hidden_fcs.forward(&seg_state.unsqueeze(0)?)?;
+        let embedding = self.text_hidden_fcs.forward(&seg_state.unsqueeze(0)?)?;
         let points = match &self.similarity_points {
             Some(config) => {
                 Some(similarity_points::similarity_points(&similarity, inputs.original_size, config)?)
@@ -91,30 +110,63 @@ impl ReadModel {
             None => None,
         };
         let sam_points = match &points {
-            Some(points) => Some(to_sam_frame(&points.coordinates, inputs)?.unsqueeze(0)?),
+            Some(points) => Some(to_sam_frame(&points.coordinates, inputs)?),
             None => None,
         };
-        let prompt = points.as_ref().zip(sam_points.as_ref()).map(|(points, coordinates)| PointPrompt {
-            coordinates: coordinates.clone(),
-            labels: vec![points.labels()],
-        });
-        let prompts =
-            Prompts { points: prompt, text: Some(seg_embedding.unsqueeze(1)?), ..Prompts::default() };
+        Ok(SegPrompt { similarity, embedding, points, sam_points })
+    }
+
+    /// Masks of prompts with equally many points.
+    fn decode_prompts(&self, group: &[SegPrompt], inputs: SegmentInputs) -> Result<Vec<SegmentedMask>> {
+        let coordinates = group.iter().map(|prompt| prompt.sam_points.clone()).collect::<Option<Vec<_>>>();
+        let points = match coordinates {
+            Some(coordinates) => Some(PointPrompt {
+                coordinates: Tensor::stack(&coordinates, 0)?,
+                labels: group
+                    .iter()
+                    .flat_map(|prompt| &prompt.points)
+                    .map(SimilarityPoints::labels)
+                    .collect(),
+            }),
+            None => None,
+        };
+        let text: Vec<&Tensor> = group.iter().map(|prompt| &prompt.embedding).collect();
+        let prompts = Prompts { points, text: Some(Tensor::stack(&text, 0)?), ..Prompts::default() };
         let prompts = self.sam.prompt_encoder.forward(&prompts)?;
         let prediction = self.sam.decode(inputs.embedding, &prompts, false)?;
         let image_size = self.sam.image_encoder.image_size();
         let logits =
             postprocess_masks(&prediction.logits, image_size, inputs.input_size, inputs.original_size)?;
-        Ok(SegmentedMask {
-            logits: logits.squeeze(0)?.squeeze(0)?,
-            low_resolution: prediction.logits.squeeze(0)?.squeeze(0)?,
-            predicted_iou: prediction.iou.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?[0],
-            similarity,
-            points,
-            sam_points,
-            seg_embedding: seg_embedding.squeeze(0)?,
-            sparse: prompts.sparse.squeeze(0)?,
-        })
+        let iou = prediction.iou.detach().to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let mask = |(index, prompt): (usize, &SegPrompt)| {
+            Ok(SegmentedMask {
+                logits: logits.get(index)?.squeeze(0)?,
+                low_resolution: prediction.logits.get(index)?.squeeze(0)?,
+                predicted_iou: iou[index],
+                similarity: prompt.similarity.clone(),
+                points: prompt.points.clone(),
+                sam_points: prompt.sam_points.as_ref().map(|points| points.unsqueeze(0)).transpose()?,
+                seg_embedding: prompt.embedding.squeeze(0)?,
+                sparse: prompts.sparse.get(index)?,
+            })
+        };
+        group.iter().enumerate().map(mask).collect()
+    }
+}
+
+/// What SAM is asked with for one `[SEG]`.
+struct SegPrompt {
+    similarity: Tensor,
+    /// `[1, dim]`.
+    embedding: Tensor,
+    points: Option<SimilarityPoints>,
+    /// `[points, 2]`.
+    sam_points: Option<Tensor>,
+}
+
+impl SegPrompt {
+    fn point_count(&self) -> Option<usize> {
+        self.points.as_ref().map(|points| points.cells.len())
     }
 }
 

@@ -1,0 +1,94 @@
+//! The language model on all rows of an item at once.
+
+use super::PreparedRow;
+use crate::TrainError;
+use candle_core::Tensor;
+use maskwise_data::text::IMAGE_PLACEHOLDER;
+use maskwise_data::text::prompt::IGNORED_LABEL;
+use maskwise_models::systems::read::ReadModel;
+
+/// How the rows of an item share their beginning: what all of them start with (system prompt and image among it) stands once,
+/// then each row's own ids follow. A causal model's states do not depend on what comes later, so this equals running the rows
+/// one by one.
+pub(super) struct Packing<'a> {
+    rows: &'a [PreparedRow],
+    /// Ids of the shared beginning, one of them the image placeholder.
+    shared: usize,
+    /// Index of the image placeholder.
+    image: usize,
+    image_tokens: usize,
+    /// Where each row's own part begins among the packed positions.
+    starts: Vec<usize>,
+}
+
+impl<'a> Packing<'a> {
+    /// Packs `rows`, of which there is at least one; each holds one image placeholder, at the same index.
+    pub(super) fn new(rows: &'a [PreparedRow], image_tokens: usize) -> Self {
+        let first = &rows[0].ids;
+        let shared = rows.iter().fold(first.len(), |shared, row| {
+            let same = first.iter().zip(&row.ids).take_while(|(left, right)| left == right).count();
+            shared.min(same)
+        });
+        let image = first.iter().position(|id| *id == IMAGE_PLACEHOLDER).unwrap_or(0);
+        let mut position = shared - 1 + image_tokens;
+        let starts = rows.iter().map(|row| {
+            let start = position;
+            position += row.ids.len() - shared;
+            start
+        });
+        Self { rows, shared, image, image_tokens, starts: starts.collect() }
+    }
+
+    /// Positions of the shared beginning, image tokens included.
+    fn prefix(&self) -> usize {
+        self.shared - 1 + self.image_tokens
+    }
+
+    /// The packed position of id `index` of row `row`.
+    fn position(&self, row: usize, index: usize) -> usize {
+        match index {
+            _ if index >= self.shared => self.starts[row] + index - self.shared,
+            _ if index > self.image => index - 1 + self.image_tokens,
+            _ => index,
+        }
+    }
+
+    /// The normalised states of all packed positions, `[positions, width]`.
+    pub(super) fn states(&self, model: &ReadModel, image_tokens: &Tensor) -> Result<Tensor, TrainError> {
+        let mut parts = Vec::new();
+        for (index, row) in self.rows.iter().enumerate() {
+            let states = model.hidden_states(&row.ids, image_tokens)?;
+            let from = if index == 0 { 0 } else { self.prefix() };
+            parts.push(states.narrow(0, from, states.dim(0)? - from)?);
+        }
+        Ok(Tensor::cat(&parts, 0)?)
+    }
+
+    /// The position of the first image token.
+    pub(super) fn image_start(&self) -> usize {
+        self.image
+    }
+
+    /// Which states predict which labelled ids: (position, id), row by row.
+    pub(super) fn targets(&self) -> Vec<(u32, u32)> {
+        let mut targets = Vec::new();
+        for (row, content) in self.rows.iter().enumerate() {
+            for (index, label) in content.labels.iter().enumerate().skip(1) {
+                if *label != IGNORED_LABEL {
+                    targets.push((self.position(row, index - 1) as u32, *label as u32));
+                }
+            }
+        }
+        targets
+    }
+
+    /// The positions that predict `[SEG]`, in the order of the rows' masks.
+    pub(super) fn seg_positions(&self, seg: i64) -> Vec<usize> {
+        let mut positions = Vec::new();
+        for (row, content) in self.rows.iter().enumerate() {
+            let segs = content.ids.iter().enumerate().skip(1).filter(|(_, id)| **id == seg);
+            positions.extend(segs.map(|(index, _)| self.position(row, index - 1)));
+        }
+        positions
+    }
+}

@@ -1,0 +1,175 @@
+use super::forward::Packing;
+use super::losses::{MaskLosses, cross_entropy};
+use super::weights::TrainedWeightsConfig;
+use super::{LossWeights, PreparedItem, TrainedWeights};
+use crate::{Gradients, Learner, LossTerms, MicroBatch, Parameters, TrainError};
+use candle_core::{DType, Device, Tensor};
+use maskwise_data::dataset::TrainingItem;
+use maskwise_data::mask::Mask;
+use maskwise_data::text::ConversationTemplate;
+use maskwise_models::systems::read::{ModelFiles, ReadModel, SegmentInputs};
+
+/// Teaches READ, SESAME or LISA.
+pub struct ReadLearner {
+    files: ModelFiles,
+    weights: TrainedWeights,
+    template: ConversationTemplate,
+    loss: LossWeights,
+}
+
+/// What a [`ReadLearner`] is made with, besides the model.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadSettings {
+    /// What is trained and in which dtypes.
+    pub weights: TrainedWeightsConfig,
+    /// The weights of the loss.
+    pub loss: LossWeights,
+}
+
+/// The losses of a micro-batch; `total` carries the gradient.
+struct Losses {
+    total: Tensor,
+    terms: LossTerms,
+}
+
+impl ReadLearner {
+    /// Reads the weights of `files`.
+    ///
+    /// # Errors
+    /// As [`TrainedWeights::read`].
+    pub fn new(files: ModelFiles, settings: &ReadSettings, device: &Device) -> Result<Self, TrainError> {
+        let template = ConversationTemplate::by_name(&files.system.conversation.teacher_forced)
+            .map_err(|error| TrainError::setting("conversation", error.to_string()))?;
+        let weights = TrainedWeights::read(&files, &settings.weights, device)?;
+        Ok(Self { files, weights, template, loss: settings.loss })
+    }
+
+    /// The model's small files.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
+    }
+
+    /// The weights in training.
+    pub fn weights(&self) -> &TrainedWeights {
+        &self.weights
+    }
+
+    /// The model over the present values, without dropout.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn model(&self) -> Result<ReadModel, TrainError> {
+        self.weights.model(&self.files, None)
+    }
+
+    fn losses(&self, model: &ReadModel, items: &[PreparedItem]) -> Result<Losses, TrainError> {
+        let (mut label_states, mut label_ids) = (Vec::new(), Vec::new());
+        let mut masks = MaskLosses::new();
+        for item in items {
+            let named = |error: TrainError| error.of_item(&item.id);
+            let image_tokens = model.encode_for_language(&item.clip_pixels)?;
+            let packing = Packing::new(&item.rows, model.image_tokens());
+            let states = packing.states(model, &image_tokens).map_err(named)?;
+            let targets = packing.targets();
+            if !targets.is_empty() {
+                let positions: Vec<u32> = targets.iter().map(|(position, _)| *position).collect();
+                let positions = Tensor::from_slice(&positions, positions.len(), states.device())?;
+                label_states.push(states.index_select(&positions, 0)?);
+                label_ids.extend(targets.iter().map(|(_, id)| *id));
+            }
+            let segs = packing.seg_positions(i64::from(self.files.special.seg));
+            if !segs.is_empty() {
+                self.mask_losses(model, item, &states, &packing, &segs, &mut masks).map_err(named)?;
+            }
+        }
+        self.combine(model, &label_states, &label_ids, masks)
+    }
+
+    fn mask_losses(
+        &self,
+        model: &ReadModel,
+        item: &PreparedItem,
+        states: &Tensor,
+        packing: &Packing,
+        segs: &[usize],
+        masks: &mut MaskLosses,
+    ) -> Result<(), TrainError> {
+        let embedding = model.encode_for_masks(&item.sam.pixels)?;
+        let image_states = states.narrow(0, packing.image_start(), model.image_tokens())?;
+        let segs = segs.iter().map(|position| states.get(*position)).collect::<Result<Vec<_>, _>>()?;
+        let inputs = SegmentInputs {
+            embedding: &embedding,
+            input_size: item.sam.input_size,
+            original_size: item.sam.original_size,
+        };
+        let segmented = model.segment_states(&image_states, &segs, inputs)?;
+        let logits = segmented.iter().map(|mask| &mask.logits).collect::<Vec<_>>();
+        let logits = Tensor::stack(&logits, 0)?;
+        let targets = item.rows.iter().flat_map(|row| &row.masks);
+        masks.add(&logits, &mask_tensor(targets, logits.device())?)?;
+        Ok(())
+    }
+
+    fn combine(
+        &self,
+        model: &ReadModel,
+        label_states: &[Tensor],
+        label_ids: &[u32],
+        masks: MaskLosses,
+    ) -> Result<Losses, TrainError> {
+        if label_states.is_empty() {
+            return Err(TrainError::setting(
+                "data",
+                "no answer of the micro-batch has a token left to learn",
+            ));
+        }
+        let logits = model.language_model.logits(&Tensor::cat(label_states, 0)?)?;
+        let ce = cross_entropy(&logits.to_dtype(DType::F32)?, label_ids)?;
+        let mut total = (&ce * self.loss.ce)?;
+        let scalar = |tensor: &Tensor| Ok::<_, TrainError>(f64::from(tensor.to_scalar::<f32>()?));
+        let (mut bce_value, mut dice_value) = (0.0, 0.0);
+        if let Some((bce, dice)) = masks.means()? {
+            let (bce, dice) = ((bce * self.loss.bce)?, (dice * self.loss.dice)?);
+            (bce_value, dice_value) = (scalar(&bce)?, scalar(&dice)?);
+            total = ((total + bce)? + dice)?;
+        }
+        let terms = vec![
+            ("loss", scalar(&total)?),
+            ("ce_loss", scalar(&ce)? * self.loss.ce),
+            ("mask_bce_loss", bce_value),
+            ("mask_dice_loss", dice_value),
+            ("mask_loss", bce_value + dice_value),
+        ];
+        Ok(Losses { total, terms: LossTerms(terms) })
+    }
+}
+
+impl Learner for ReadLearner {
+    type Prepared = PreparedItem;
+
+    fn prepare(&self, item: TrainingItem) -> Result<PreparedItem, TrainError> {
+        PreparedItem::new(item, &self.files, &self.template)
+    }
+
+    fn parameters(&self) -> &Parameters {
+        self.weights.parameters()
+    }
+
+    fn micro_batch(&self, batch: &MicroBatch<PreparedItem>) -> Result<(LossTerms, Gradients), TrainError> {
+        let model = self.weights.model(&self.files, Some(batch.seed))?;
+        let losses = self.losses(&model, batch.items)?;
+        let gradients = losses.total.backward()?;
+        let of = |(_, variable): (&str, &candle_core::Var)| gradients.get(variable).cloned();
+        Ok((losses.terms, self.parameters().iter().map(of).collect()))
+    }
+}
+
+/// `[masks, height, width]` f32, 0 or 1.
+fn mask_tensor<'a>(masks: impl Iterator<Item = &'a Mask>, device: &Device) -> Result<Tensor, TrainError> {
+    let mask = |mask: &Mask| {
+        let values = Tensor::from_slice(&mask.data, (mask.height, mask.width), &Device::Cpu)?;
+        values.to_dtype(DType::F32)?.to_device(device)
+    };
+    let masks = masks.map(mask).collect::<candle_core::Result<Vec<_>>>()?;
+    Ok(Tensor::stack(&masks, 0)?)
+}

@@ -1,0 +1,14 @@
+//! Training of READ, SESAME and LISA (spec 5): what is trained, how an item becomes a loss.
+
+mod adapters;
+mod forward;
+mod learner;
+mod losses;
+mod prepare;
+mod weights;
+
+pub use adapters::LoraConfig;
+pub use learner::{ReadLearner, ReadSettings};
+pub use losses::LossWeights;
+pub use prepare::{PreparedItem, PreparedRow};
+pub use weights::{Part, TrainedWeights, TrainedWeightsConfig};
