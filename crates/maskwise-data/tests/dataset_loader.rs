@@ -14,10 +14,12 @@ use maskwise_data::dataset::{
 use maskwise_data::mask::Mask;
 use rand::RngExt;
 
+type Make = fn(u64) -> TrainingItem;
+
 /// Items that carry a number from their generator.
 struct Numbers {
     name: &'static str,
-    item: fn(u64) -> TrainingItem,
+    item: Make,
 }
 
 impl TrainingDataset for Numbers {
@@ -41,7 +43,7 @@ fn good(number: u64) -> TrainingItem {
     }
 }
 
-fn dataset(name: &'static str, item: fn(u64) -> TrainingItem) -> Box<dyn TrainingDataset> {
+fn dataset(name: &'static str, item: Make) -> Box<dyn TrainingDataset> {
     Box::new(Numbers { name, item })
 }
 
@@ -94,7 +96,7 @@ fn rates_that_make_no_sense_are_refused() {
 
 #[test]
 fn items_that_contradict_themselves_are_refused_by_name() {
-    let cases: [(fn(u64) -> TrainingItem, &str); 3] = [
+    let cases: [(Make, &str); 3] = [
         (
             |_| {
                 let mut item = good(5);

@@ -1,4 +1,4 @@
-//! Reader, encoder and decoder of SentencePiece models (`tokenizer.model`), BPE and unigram, with byte fallback.
+//! Reader, encoder, decoder and trainer of SentencePiece models (`tokenizer.model`), BPE and unigram, with byte fallback.
 //!
 //! Sources: Kudo and Richardson 2018 (SentencePiece, arXiv 1808.06226), Sennrich et al. 2016 (BPE), Kudo 2018 (unigram
 //! language model), and the observable behaviour of release 0.1.99, which the reference implementations pin.
@@ -7,12 +7,14 @@ mod bpe;
 mod decode;
 mod normalizer;
 mod proto;
+mod trainer;
 pub(super) mod trie;
 mod unigram;
 
 use std::collections::HashMap;
 
 pub use proto::{ModelKind, PieceKind};
+pub use trainer::train_bpe;
 
 use normalizer::{Normalizer, SPACE_SYMBOL};
 use proto::{ModelProto, Piece};
