@@ -84,6 +84,10 @@ impl TrainError {
         }
     }
 
+    pub(crate) fn io(action: &'static str, path: &std::path::Path, source: std::io::Error) -> Self {
+        Self::Io { action, path: path.to_path_buf(), source }
+    }
+
     pub(crate) fn setting(field: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Setting { field: field.into(), reason: reason.into() }
     }

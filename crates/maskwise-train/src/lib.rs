@@ -1,17 +1,22 @@
 //! Training of maskwise's models.
 
+mod checkpoint;
 mod error;
 mod gradients;
 mod learner;
+pub mod log;
 mod optimizer;
 mod parameters;
 pub mod read;
+mod run;
 mod schedule;
 
+pub use checkpoint::{BestScore, Checkpoints, Progress, RunIdentity};
 pub use error::TrainError;
 pub use gradients::{GradientSum, clip_coefficient, first_not_finite, global_norm};
 pub use learner::Gradients;
 pub use learner::{Learner, LossTerms, MicroBatch};
-pub use optimizer::{AdamW, AdamWConfig, ParameterGroup};
+pub use optimizer::{AdamW, AdamWConfig, Moment, ParameterGroup};
 pub use parameters::Parameters;
+pub use run::{Observer, RunSettings, StepReport, Trainer, Validation, write_into_run_folder};
 pub use schedule::{Decay, Schedule};

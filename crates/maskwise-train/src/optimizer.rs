@@ -8,7 +8,7 @@ use std::cell::RefCell;
 /// Elements that one task of the thread pool updates.
 const UPDATE_BLOCK: usize = 1 << 14;
 
-/// The constants of AdamW.
+/// The constants of AdamW: the `[optimizer]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct AdamWConfig {
@@ -18,13 +18,21 @@ pub struct AdamWConfig {
     pub epsilon: f64,
     /// Decoupled weight decay, not negative.
     pub weight_decay: f64,
+    /// The global norm to which gradients are clipped before an update, above 0; `inf` for no clipping.
+    pub max_gradient_norm: f64,
     /// Parameters that are treated differently; the first group whose pattern fits counts.
     pub groups: Vec<ParameterGroup>,
 }
 
 impl Default for AdamWConfig {
     fn default() -> Self {
-        Self { betas: [0.9, 0.95], epsilon: 1e-8, weight_decay: 0.0, groups: Vec::new() }
+        Self {
+            betas: [0.9, 0.95],
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            max_gradient_norm: 1.0,
+            groups: Vec::new(),
+        }
     }
 }
 
@@ -187,6 +195,12 @@ fn check(config: &AdamWConfig, parameters: &Parameters) -> Result<(), TrainError
         if !(value.is_finite() && value >= 0.0) {
             return Err(TrainError::setting(field, format!("{value} must be zero or a positive number")));
         }
+    }
+    if config.max_gradient_norm.is_nan() || config.max_gradient_norm <= 0.0 {
+        return Err(TrainError::setting(
+            "optimizer.max_gradient_norm",
+            "must be above zero; `inf` clips nothing",
+        ));
     }
     for group in &config.groups {
         let field = format!("optimizer.groups `{}`", group.name_contains);
