@@ -1,3 +1,6 @@
+use maskwise_data::dataset::DatasetError;
+use maskwise_models::ModelError;
+use maskwise_nn::weights::WeightsError;
 use std::path::PathBuf;
 
 /// Why training stopped, or did not start.
@@ -8,13 +11,13 @@ pub enum TrainError {
     Tensor(#[from] candle_core::Error),
     /// A file of tensors could not be read or written.
     #[error(transparent)]
-    Weights(#[from] maskwise_nn::weights::WeightsError),
+    Weights(Box<WeightsError>),
     /// A file could not be written.
     #[error(transparent)]
     Write(#[from] maskwise_data::atomic::WriteError),
     /// The networks refused.
     #[error(transparent)]
-    Model(#[from] maskwise_models::ModelError),
+    Model(Box<ModelError>),
     /// An item of the data does not fit the model.
     #[error("{id}: {reason}")]
     Item {
@@ -25,7 +28,7 @@ pub enum TrainError {
     },
     /// An item could not be drawn from a dataset.
     #[error(transparent)]
-    Dataset(#[from] maskwise_data::dataset::DatasetError),
+    Dataset(Box<DatasetError>),
     /// A file or folder of the run could not be read, renamed or removed.
     #[error("cannot {action} {}: {source}", path.display())]
     Io {
@@ -74,6 +77,19 @@ pub enum TrainError {
     #[error(transparent)]
     Other(#[from] Box<dyn std::error::Error + Send + Sync>),
 }
+
+// Boxed, so that results without an error stay small.
+macro_rules! boxed_from {
+    ($($variant:ident: $source:ty),*) => {$(
+        impl From<$source> for TrainError {
+            fn from(source: $source) -> Self {
+                Self::$variant(Box::new(source))
+            }
+        }
+    )*};
+}
+
+boxed_from!(Weights: WeightsError, Model: ModelError, Dataset: DatasetError);
 
 impl TrainError {
     /// The same error with the item that it came up with.
