@@ -8,11 +8,19 @@ mod catalog;
 mod colour;
 #[allow(dead_code, unused_imports)] // until every kind is drawn
 mod draw;
+mod knowledge;
 mod pattern;
+mod question;
 mod scene;
+mod split;
 mod things;
+mod wording;
+mod world;
 
 pub use catalog::{Family, Kind, Part};
 pub use colour::Colour;
 pub use pattern::Pattern;
+pub use question::{Difficulty, Falsehood, Question, QuestionFamily, QuestionWeights, Target};
 pub use scene::{Scene, SceneConfig, SceneError, Thing, ThingPart};
+pub use split::{Split, is_unseen_pair};
+pub use world::{Sample, World};
