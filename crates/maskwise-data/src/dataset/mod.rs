@@ -1,14 +1,24 @@
 //! Datasets: what training and evaluation take from them, readers of the published layouts, mixing.
 
+mod coco;
+mod composition;
 mod error;
+mod files;
 mod item;
 mod loader;
 mod mixture;
+mod reason_seg;
+mod refer;
+mod templates;
 
+pub use composition::{Composition, Convention};
 pub use error::DatasetError;
 pub use item::{TrainingConversation, TrainingItem, ValidationItem};
 pub use loader::{Loader, LoaderConfig};
 pub use mixture::Mixture;
+pub use reason_seg::{ReasonSeg, ReasonSegValidation};
+pub use refer::{Refer, ReferValidation, default_split_by};
+pub use templates::Templates;
 
 /// The generator that items are drawn with: a function of the run's seed and the item's position, nothing else.
 pub type SampleRng = rand_pcg::Pcg64Mcg;
@@ -23,4 +33,24 @@ pub trait TrainingDataset: Send + Sync {
     /// # Errors
     /// When a file of the dataset is missing or damaged, naming it.
     fn draw(&self, rng: &mut SampleRng) -> Result<TrainingItem, DatasetError>;
+}
+
+/// A list of validation items, read one by one.
+pub trait ValidationDataset: Send + Sync {
+    /// The name that error messages and tables use.
+    fn name(&self) -> &str;
+
+    /// Number of items.
+    fn len(&self) -> usize;
+
+    /// Whether there is no item.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The item at `index`, below [`len`](Self::len).
+    ///
+    /// # Errors
+    /// When a file of the dataset is missing or damaged, naming it.
+    fn item(&self, index: usize) -> Result<ValidationItem, DatasetError>;
 }

@@ -4,6 +4,7 @@ use ::image::RgbImage;
 use thiserror::Error;
 
 pub mod components;
+pub(crate) mod fill_poly;
 pub mod labelme;
 pub mod png;
 pub mod polygon;

@@ -1,0 +1,122 @@
+//! COCO's annotation files (`instances.json` and its like), as far as masks need them.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::DatasetError;
+use super::files::{read_json, unreadable};
+use crate::mask::{Rle, RleError};
+
+/// Largest image, a bound on what a damaged file can make us allocate.
+const MAX_PIXELS: usize = 100_000_000;
+
+/// The file.
+#[derive(Deserialize)]
+pub(super) struct CocoFile {
+    pub(super) images: Vec<CocoImage>,
+    pub(super) annotations: Vec<CocoAnnotation>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CocoImage {
+    pub(super) id: i64,
+    pub(super) file_name: String,
+    pub(super) height: usize,
+    pub(super) width: usize,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CocoAnnotation {
+    pub(super) id: i64,
+    pub(super) segmentation: Segmentation,
+}
+
+impl CocoFile {
+    pub(super) fn read(path: &Path) -> Result<Self, DatasetError> {
+        let file: Self = read_json(path)?;
+        if file.images.is_empty() {
+            return Err(unreadable(path, "it lists no images"));
+        }
+        let large = file.images.iter().find(|image| image.height.saturating_mul(image.width) > MAX_PIXELS);
+        if let Some(CocoImage { id, width, height, .. }) = large {
+            return Err(unreadable(
+                path,
+                format!("image {id} of {width}x{height} is above the limit of {MAX_PIXELS} pixels"),
+            ));
+        }
+        Ok(file)
+    }
+}
+
+/// An area as a list of polygons and run-length codes, or one code.
+pub(super) struct Segmentation(Vec<Part>);
+
+enum Part {
+    Polygon(Vec<f64>),
+    Code(Rle),
+}
+
+impl Part {
+    fn rasterize(&self, height: usize, width: usize) -> Result<Rle, RleError> {
+        match self {
+            Self::Polygon(coordinates) => Rle::from_polygon(coordinates, height, width),
+            Self::Code(code) if code.size() == [height, width] => Ok(code.clone()),
+            Self::Code(code) => Err(RleError::Size { left: code.size(), right: [height, width] }),
+        }
+    }
+}
+
+impl Segmentation {
+    /// How many parts cover each pixel, row-major: the reference adds them up for RefCOCO (spec 6.2).
+    pub(super) fn sum(&self, height: usize, width: usize) -> Result<Vec<u8>, RleError> {
+        let mut sum = vec![0u8; height * width];
+        for part in &self.0 {
+            let mask = part.rasterize(height, width)?.decode();
+            sum.iter_mut().zip(&mask.data).for_each(|(sum, value)| *sum = sum.wrapping_add(*value));
+        }
+        Ok(sum)
+    }
+}
+
+impl<'de> Deserialize<'de> for Segmentation {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Parts;
+        impl<'de> Visitor<'de> for Parts {
+            type Value = Segmentation;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a list of polygons or a run-length code")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Segmentation, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(sequence)).map(Segmentation)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Segmentation, A::Error> {
+                Rle::deserialize(MapAccessDeserializer::new(map))
+                    .map(|code| Segmentation(vec![Part::Code(code)]))
+            }
+        }
+        deserializer.deserialize_any(Parts)
+    }
+}
+
+impl<'de> Deserialize<'de> for Part {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OnePart;
+        impl<'de> Visitor<'de> for OnePart {
+            type Value = Part;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a polygon or a run-length code")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, sequence: A) -> Result<Part, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(sequence)).map(Part::Polygon)
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Part, A::Error> {
+                Rle::deserialize(MapAccessDeserializer::new(map)).map(Part::Code)
+            }
+        }
+        deserializer.deserialize_any(OnePart)
+    }
+}

@@ -1,0 +1,43 @@
+//! Reading a dataset's files with errors that name them.
+
+use std::path::{Path, PathBuf};
+
+use serde::de::DeserializeOwned;
+
+use super::DatasetError;
+use crate::image::{DecodeOptions, RgbImage, decode_path};
+
+pub(super) fn unreadable(path: &Path, reason: impl Into<String>) -> DatasetError {
+    DatasetError::Layout { path: path.to_owned(), reason: reason.into() }
+}
+
+pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, DatasetError> {
+    std::fs::read(path).map_err(|error| unreadable(path, format!("cannot be read: {error}")))
+}
+
+pub(super) fn parse_json<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, DatasetError> {
+    serde_json::from_slice(text).map_err(|error| unreadable(path, error.to_string()))
+}
+
+pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, DatasetError> {
+    parse_json(path, &read_bytes(path)?)
+}
+
+pub(super) fn decode(path: &Path) -> Result<RgbImage, DatasetError> {
+    Ok(decode_path(path, &DecodeOptions::default())?)
+}
+
+/// The files of a folder, sorted by name.
+pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    let failed = |error: std::io::Error| unreadable(folder, format!("cannot be listed: {error}"));
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    let mut files = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    files.sort();
+    Ok(files)
+}
+
+/// Whether the name ends with one of these endings, in lower case, whatever the case in the name.
+pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase);
+    extension.is_some_and(|extension| extensions.contains(&&*extension))
+}
