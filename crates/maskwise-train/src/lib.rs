@@ -1,7 +1,9 @@
 //! Training of maskwise's models.
 
 mod checkpoint;
+pub mod config;
 mod error;
+mod fingerprint;
 mod gradients;
 mod learner;
 pub mod log;
@@ -13,10 +15,11 @@ mod schedule;
 
 pub use checkpoint::{BestScore, Checkpoints, Progress, RunIdentity};
 pub use error::TrainError;
+pub use fingerprint::fingerprint;
 pub use gradients::{GradientSum, clip_coefficient, first_not_finite, global_norm};
 pub use learner::Gradients;
 pub use learner::{Learner, LossTerms, MicroBatch};
 pub use optimizer::{AdamW, AdamWConfig, Moment, ParameterGroup};
 pub use parameters::Parameters;
-pub use run::{Observer, RunSettings, StepReport, Trainer, Validation, write_into_run_folder};
+pub use run::{Observer, RunSettings, StepReport, Trainer, Validation, prepared_items, write_run_record};
 pub use schedule::{Decay, Schedule};

@@ -185,23 +185,32 @@ impl AdamW {
     }
 }
 
-fn check(config: &AdamWConfig, parameters: &Parameters) -> Result<(), TrainError> {
-    if config.betas.iter().any(|beta| !(0.0..1.0).contains(beta)) {
-        return Err(TrainError::setting("optimizer.betas", format!("{:?} must lie in 0..1", config.betas)));
-    }
-    let not_negative =
-        [("optimizer.epsilon", config.epsilon), ("optimizer.weight_decay", config.weight_decay)];
-    for (field, value) in not_negative {
-        if !(value.is_finite() && value >= 0.0) {
-            return Err(TrainError::setting(field, format!("{value} must be zero or a positive number")));
+impl AdamWConfig {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] with the key at fault.
+    pub fn check(&self) -> Result<(), TrainError> {
+        if self.betas.iter().any(|beta| !(0.0..1.0).contains(beta)) {
+            return Err(TrainError::setting("optimizer.betas", format!("{:?} must lie in 0..1", self.betas)));
         }
+        let not_negative =
+            [("optimizer.epsilon", self.epsilon), ("optimizer.weight_decay", self.weight_decay)];
+        for (field, value) in not_negative {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(TrainError::setting(field, format!("{value} must be zero or a positive number")));
+            }
+        }
+        if self.max_gradient_norm.is_nan() || self.max_gradient_norm <= 0.0 {
+            let reason = "must be above zero; `inf` clips nothing";
+            return Err(TrainError::setting("optimizer.max_gradient_norm", reason));
+        }
+        Ok(())
     }
-    if config.max_gradient_norm.is_nan() || config.max_gradient_norm <= 0.0 {
-        return Err(TrainError::setting(
-            "optimizer.max_gradient_norm",
-            "must be above zero; `inf` clips nothing",
-        ));
-    }
+}
+
+fn check(config: &AdamWConfig, parameters: &Parameters) -> Result<(), TrainError> {
+    config.check()?;
     for group in &config.groups {
         let field = format!("optimizer.groups `{}`", group.name_contains);
         if !(group.learning_rate_multiplier.is_finite() && group.learning_rate_multiplier >= 0.0) {

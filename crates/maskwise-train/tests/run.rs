@@ -4,8 +4,14 @@
 
 mod toy;
 
-use maskwise_train::{RunSettings, TrainError};
+use maskwise_data::dataset::{
+    DatasetError, Mixture, SampleRng, TrainingConversation, TrainingDataset, TrainingItem,
+};
+use maskwise_data::image::RgbImage;
+use maskwise_train::{Progress, RunSettings, TrainError, prepared_items};
+use rand::RngExt;
 use std::fs;
+use std::sync::Arc;
 use toy::{Toy, Watcher, run, settings, start};
 
 #[test]
@@ -66,6 +72,13 @@ fn the_best_checkpoint_is_kept() {
     assert_eq!(state["progress"]["best"]["value"], 0.5);
     assert_eq!(state["optimizer_steps"], serde_json::json!({ "bias": 6, "unused": 0, "weight": 6 }));
     assert_eq!(state["progress"]["next_position"], 24);
+    let picture = maskwise_data::image::decode_path(
+        &folder.path().join("pictures/step-000003/mug.png"),
+        &maskwise_data::image::DecodeOptions::default(),
+    );
+    assert_eq!(picture.unwrap().get_pixel(2, 1).0, [3, 0, 0]);
+    let log = fs::read_to_string(folder.path().join("log.jsonl")).unwrap();
+    assert_eq!(log.lines().nth(3).unwrap(), r#"{"step":2,"validation":{"giou":0.0,"ciou":0.5}}"#);
 
     let again = tempfile::tempdir().unwrap();
     let wrong = RunSettings { best_score: "dice".to_owned(), folder: again.path().to_path_buf(), ..settings };
@@ -141,4 +154,41 @@ fn wrong_counts_are_refused() {
         assert!(error.starts_with(field), "{error}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+/// Items called by random numbers, one in eight by a word.
+struct Numbers;
+
+impl TrainingDataset for Numbers {
+    fn name(&self) -> &str {
+        "numbers"
+    }
+
+    fn draw(&self, rng: &mut SampleRng) -> Result<TrainingItem, DatasetError> {
+        let number = rng.random_range(0..800_u32);
+        let id = if number < 100 { "word".to_owned() } else { number.to_string() };
+        let rounds = vec![("What?".to_owned(), "Nothing.".to_owned())];
+        let conversations = vec![TrainingConversation { rounds, masks: Vec::new() }];
+        Ok(TrainingItem { id, image: RgbImage::new(1, 1), conversations })
+    }
+}
+
+#[test]
+fn loaded_items_depend_on_their_position_only() {
+    let toy = Arc::new(Toy::with_width(1));
+    let mixture = Arc::new(Mixture::new("all", vec![(Box::new(Numbers), 1.0)]).unwrap());
+    let settings = settings(std::path::Path::new("unused"));
+    let take = |next_position, workers, count| -> Vec<String> {
+        let progress = Progress { next_position, ..Progress::default() };
+        let items = prepared_items(toy.clone(), mixture.clone(), &settings, &progress, workers).unwrap();
+        let text = |item: Result<(String, u64), TrainError>| match item {
+            Ok((id, prepared)) => format!("{id}={prepared}"),
+            Err(error) => error.to_string(),
+        };
+        items.take(count).map(text).collect()
+    };
+    let whole = take(0, 1, 40);
+    assert!(whole.iter().any(|item| item == "word: is no number") && whole[0] != whole[1], "{whole:?}");
+    assert_eq!(take(0, 3, 40), whole);
+    assert_eq!(take(25, 2, 15), whole[25..]);
 }

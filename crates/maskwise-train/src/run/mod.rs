@@ -1,12 +1,15 @@
 //! The training loop: steps, validation, checkpoints, logs.
 
+mod items;
 mod meter;
 mod micro_batches;
 mod report;
 
+pub use items::prepared_items;
 pub use report::{Observer, StepReport, Validation};
 
 use crate::checkpoint::BestScore;
+use crate::config::TrainConfig;
 use crate::log::RunLog;
 use crate::{AdamW, AdamWConfig, Checkpoints, Learner, Progress, RunIdentity, Schedule, TrainError};
 use crate::{clip_coefficient, global_norm};
@@ -14,6 +17,7 @@ use maskwise_data::atomic::write_atomic;
 use meter::Meter;
 use micro_batches::{MicroBatches, Outcome};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -249,8 +253,8 @@ impl<'a, L: Learner> Trainer<'a, L> {
             let reason = format!("the validation has no score `{wanted}`; it has {}", names.join(", "));
             return Err(TrainError::setting("run.best_score", reason));
         };
-        let improved =
-            value.is_finite() && self.progress.best.as_ref().is_none_or(|best| *value > best.value);
+        let improved = value.is_finite()
+            && self.progress.best.as_ref().is_none_or(|best| best.score != *wanted || *value > best.value);
         if improved {
             self.progress.best = Some(BestScore { score: wanted.clone(), value: *value, step });
         }
@@ -271,11 +275,20 @@ fn open(settings: &RunSettings, schedule: &Schedule) -> Result<Checkpoints, Trai
     Checkpoints::open(&settings.folder, settings.keep_checkpoints)
 }
 
-/// Writes `name` into the run folder, whole or not at all: the resolved configuration, for example.
+/// Writes what a run is into its folder: `config.toml`, the recipe with every default, and `run.json`, the program's version and the
+/// fingerprints of model and data.
 ///
 /// # Errors
 /// When the folder cannot be made or written.
-pub fn write_into_run_folder(folder: &Path, name: &str, text: &str) -> Result<(), TrainError> {
+pub fn write_run_record(
+    folder: &Path,
+    config: &TrainConfig,
+    identity: &RunIdentity,
+) -> Result<(), TrainError> {
     fs::create_dir_all(folder).map_err(|error| TrainError::io("create", folder, error))?;
-    Ok(write_atomic(&folder.join(name), |writer| writer.write_all(text.as_bytes()))?)
+    let recipe = config.to_toml()?;
+    write_atomic(&folder.join("config.toml"), |writer| writer.write_all(recipe.as_bytes()))?;
+    let version = concat!("maskwise ", env!("CARGO_PKG_VERSION"));
+    let record = json!({ "version": version, "model": identity.model, "data": identity.data });
+    Ok(write_atomic(&folder.join("run.json"), |writer| writer.write_all(format!("{record:#}\n").as_bytes()))?)
 }

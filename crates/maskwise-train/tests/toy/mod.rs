@@ -4,6 +4,7 @@
 
 use candle_core::{Device, Tensor, Var};
 use maskwise_data::dataset::TrainingItem;
+use maskwise_data::image::RgbImage;
 use maskwise_train::{
     AdamWConfig, Decay, Gradients, Learner, LossTerms, MicroBatch, Observer, Parameters, RunIdentity,
     RunSettings, Schedule, StepReport, TrainError, Trainer, Validation,
@@ -55,8 +56,9 @@ impl Toy {
 impl Learner for Toy {
     type Prepared = u64;
 
-    fn prepare(&self, _: TrainingItem) -> Result<u64, TrainError> {
-        unreachable!("the tests prepare positions")
+    /// The number that an item is called by.
+    fn prepare(&self, item: TrainingItem) -> Result<u64, TrainError> {
+        item.id.parse().map_err(|_| TrainError::Item { id: item.id, reason: "is no number".to_owned() })
     }
 
     fn parameters(&self) -> &Parameters {
@@ -108,7 +110,8 @@ impl Observer for Watcher {
 
     fn validate(&mut self, step: u64) -> Result<Validation, TrainError> {
         let scores = vec![("giou".to_owned(), 0.0), ("ciou".to_owned(), self.scores[step as usize - 1])];
-        Ok(Validation { scores, pictures: Vec::new() })
+        let picture = RgbImage::from_pixel(3, 2, [step as u8, 0, 0].into());
+        Ok(Validation { scores, pictures: vec![("mug".to_owned(), picture)] })
     }
 
     fn saving(&mut self, written: usize, _: usize) {

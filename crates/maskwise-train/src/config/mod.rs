@@ -1,0 +1,248 @@
+//! What `maskwise train CONFIG.toml` reads: one struct for each section, every key known, every default written out in the run folder.
+
+mod check;
+
+use crate::read::{LoraConfig, LossWeights, Part};
+use crate::run::RunSettings;
+use crate::{AdamWConfig, Schedule, TrainError};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A training recipe. Paths are relative to the folder that the command runs in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TrainConfig {
+    /// What is trained.
+    pub model: ModelSection,
+    /// Adapters on the language model; none without this section.
+    pub lora: Option<LoraConfig>,
+    /// What is trained besides the adapters.
+    #[serde(default)]
+    pub trainable: TrainableSection,
+    /// What it is trained on.
+    pub data: DataSection,
+    /// The weights of the loss.
+    #[serde(default)]
+    pub loss: LossWeights,
+    /// AdamW.
+    #[serde(default)]
+    pub optimizer: AdamWConfig,
+    /// The learning rate.
+    pub schedule: Schedule,
+    /// Length and rhythm.
+    pub run: RunSettings,
+}
+
+/// The `[model]` section: exactly one of `init_from` and `architecture`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSection {
+    /// A checkpoint folder to start from, its vocabulary grown where it lacks the new tokens.
+    pub init_from: Option<PathBuf>,
+    /// A folder with configurations and a tokenizer, to start from random weights.
+    pub architecture: Option<PathBuf>,
+    /// What the networks compute in. What is trained is kept in f32 all the same.
+    #[serde(default)]
+    pub dtype: ComputeType,
+    /// Keep only the inputs of the language model's layers and compute the rest again in the backward pass: less memory, a third more
+    /// time, the same numbers.
+    #[serde(default)]
+    pub activation_checkpointing: bool,
+}
+
+/// What networks compute in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputeType {
+    /// Single precision.
+    #[default]
+    F32,
+    /// Half precision with the range of f32.
+    Bf16,
+}
+
+/// The `[trainable]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TrainableSection {
+    /// Parts that are trained wholly; those of the papers if the key is left out.
+    pub parts: Vec<Part>,
+    /// Of `embed_tokens` and `lm_head`, train only the rows that were added to the vocabulary.
+    pub new_vocabulary_rows_only: bool,
+}
+
+impl Default for TrainableSection {
+    fn default() -> Self {
+        Self { parts: Part::PUBLISHED.to_vec(), new_vocabulary_rows_only: false }
+    }
+}
+
+/// The `[data]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSection {
+    /// The datasets with their rates.
+    pub datasets: Vec<DatasetSection>,
+    /// The dataset that validation runs on.
+    pub validation: Option<ValidationSection>,
+    /// JSON file of question and answer templates; LISA's own are built in.
+    pub templates: Option<PathBuf>,
+    /// The most conversations about one image.
+    #[serde(default = "default_rows")]
+    pub num_classes_per_sample: usize,
+    /// Threads that read and prepare items. They do not alter the order.
+    #[serde(default = "default_workers")]
+    pub workers: usize,
+    /// Folder in which the features of frozen encoders are kept, so that each image is encoded once.
+    pub feature_cache: Option<PathBuf>,
+}
+
+fn default_rows() -> usize {
+    3
+}
+
+fn default_workers() -> usize {
+    2
+}
+
+/// A layout that is read (spec 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DatasetKind {
+    /// Semantic and part segmentation.
+    SemSeg,
+    /// Referring expressions.
+    ReferSeg,
+    /// Referring expressions some of which name an absent thing.
+    NegReferSeg,
+    /// The same, answered by a correction.
+    CorrectReferSeg,
+    /// Conversations without masks.
+    Vqa,
+    /// ReasonSeg, and a user's own LabelMe pictures with a question each.
+    ReasonSeg,
+    /// Scenes of the Tabletop world, made while training.
+    Tabletop,
+}
+
+/// One `[[data.datasets]]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatasetSection {
+    /// Its layout.
+    pub kind: DatasetKind,
+    /// Where it lies; every kind needs it but Tabletop.
+    pub folder: Option<PathBuf>,
+    /// For `sem_seg` and the referring kinds, which sets of the folder, with equal rates: `ade20k`, `refcoco+` and so on.
+    #[serde(default)]
+    pub subsets: Vec<String>,
+    /// LISA's `explanatory/train.json` for `reason_seg`.
+    pub explanations: Option<PathBuf>,
+    /// How often it is drawn from, relative to the others; above 0.
+    #[serde(default = "default_rate")]
+    pub rate: f64,
+}
+
+fn default_rate() -> f64 {
+    1.0
+}
+
+/// The `[data.validation]` section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ValidationSection {
+    /// Its layout.
+    pub kind: DatasetKind,
+    /// Where it lies; every kind needs it but Tabletop.
+    pub folder: Option<PathBuf>,
+    /// For the referring kinds, which set and split: `refcocog` and `val`.
+    pub subset: Option<String>,
+    /// The split, where the layout has several in a folder.
+    pub split: Option<String>,
+    /// The most items that are taken, the first ones; all if left out.
+    pub limit: Option<usize>,
+    /// How many of the items are drawn as pictures.
+    #[serde(default)]
+    pub pictures: usize,
+}
+
+impl TrainConfig {
+    /// Reads and checks a recipe.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] in one line, with the file and the line or key at fault; [`TrainError::Io`] when there is no file.
+    pub fn read(path: &Path) -> Result<Self, TrainError> {
+        let text = fs::read_to_string(path).map_err(|error| TrainError::io("read", path, error))?;
+        let config = Self::parse(&text).map_err(|error| match error {
+            TrainError::Setting { field, reason } => {
+                TrainError::setting(format!("{}: {field}", path.display()), reason)
+            }
+            other => other,
+        })?;
+        Ok(config)
+    }
+
+    /// Parses and checks a recipe.
+    ///
+    /// # Errors
+    /// As [`TrainConfig::read`].
+    pub fn parse(text: &str) -> Result<Self, TrainError> {
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start);
+            let line = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
+            TrainError::setting(format!("line {line}"), error.message().replace('\n', " "))
+        })?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The recipe with every default written out.
+    ///
+    /// # Errors
+    /// When a number does not fit TOML.
+    pub fn to_toml(&self) -> Result<String, TrainError> {
+        toml::to_string_pretty(self).map_err(|error| TrainError::Other(error.into()))
+    }
+
+    /// What of the recipe alters the trained numbers, for [`crate::RunIdentity`]. Folders are left out because they may move; what is in
+    /// them is fingerprinted instead.
+    ///
+    /// # Errors
+    /// When a number does not fit JSON.
+    pub fn mathematics(&self) -> Result<Value, TrainError> {
+        let mut value = serde_json::to_value(self).map_err(|error| TrainError::Other(error.into()))?;
+        let remove = |section: &mut Value, keys: &[&str]| {
+            if let Some(section) = section.as_object_mut() {
+                section.retain(|key, _| !keys.contains(&key.as_str()));
+            }
+        };
+        remove(&mut value["model"], &["init_from", "architecture", "activation_checkpointing"]);
+        remove(&mut value["data"], &["validation", "templates", "workers", "feature_cache"]);
+        for dataset in value["data"]["datasets"].as_array_mut().into_iter().flatten() {
+            remove(dataset, &["folder", "explanations"]);
+        }
+        let rhythm = [
+            "folder",
+            "threads",
+            "validation_interval",
+            "checkpoint_interval",
+            "keep_checkpoints",
+            "best_score",
+        ];
+        remove(&mut value["run"], &rhythm);
+        // JSON has no infinity, by which clipping is switched off.
+        value["optimizer"]["max_gradient_norm"] = json!(self.optimizer.max_gradient_norm.to_string());
+        Ok(value)
+    }
+
+    /// The files and folders that the data comes from, in the order of the recipe.
+    pub fn data_paths(&self) -> Vec<&Path> {
+        let datasets = self.data.datasets.iter().flat_map(|dataset| [&dataset.folder, &dataset.explanations]);
+        datasets.chain([&self.data.templates]).flatten().map(PathBuf::as_path).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+use super::*;
+use crate::Decay;
+
+/// The least that a recipe must say; `FOLDER` stands for a folder that is there.
+const SMALLEST: &str = r#"
+[model]
+init_from = "FOLDER"
+[[data.datasets]]
+kind = "reason_seg"
+folder = "FOLDER"
+[schedule]
+learning_rate = 3e-4
+[run]
+folder = "runs/one"
+steps = 5000
+batch_size = 2
+"#;
+
+fn smallest() -> String {
+    // A slash is understood everywhere and needs no escape.
+    SMALLEST.replace("FOLDER", &std::env::temp_dir().display().to_string().replace('\\', "/"))
+}
+
+fn error(text: &str) -> String {
+    let error = TrainConfig::parse(text).unwrap_err().to_string();
+    assert_eq!(error.lines().count(), 1, "{error}");
+    error
+}
+
+#[test]
+fn defaults_are_those_of_the_papers() {
+    let config = TrainConfig::parse(&smallest()).unwrap();
+    assert_eq!(config.trainable.parts, Part::PUBLISHED);
+    assert_eq!((config.loss.ce, config.loss.bce, config.loss.dice), (1.0, 2.0, 0.5));
+    assert_eq!((config.optimizer.betas, config.optimizer.max_gradient_norm), ([0.9, 0.95], 1.0));
+    assert_eq!((config.schedule.warmup_steps, config.schedule.decay), (100, Decay::Linear));
+    assert!(!config.schedule.deepspeed_first_step && config.lora.is_none());
+    assert_eq!((config.data.num_classes_per_sample, config.run.seed), (3, 42));
+}
+
+#[test]
+fn the_resolved_recipe_reads_back_as_itself() {
+    let text = smallest() + "\n[lora]\nrank = 8\n[optimizer]\nmax_gradient_norm = inf\n";
+    let config = TrainConfig::parse(&text).unwrap();
+    let resolved = config.to_toml().unwrap();
+    assert!(resolved.contains("epsilon") && resolved.contains("num_classes_per_sample"), "{resolved}");
+    assert_eq!(TrainConfig::parse(&resolved).unwrap(), config);
+}
+
+#[test]
+fn what_is_wrong_is_said_in_one_line() {
+    let with = |old: &str, new: &str| {
+        let text = smallest();
+        assert!(text.contains(old));
+        error(&text.replace(old, new))
+    };
+    let unknown = with("steps = 5000", "stepps = 5000");
+    assert!(unknown.starts_with("line 11: unknown field `stepps`, expected one of"), "{unknown}");
+    assert!(with("steps = 5000", "steps = \"many\"").starts_with("line 11: invalid type"));
+    assert!(with("steps = 5000", "").contains("missing field `steps`"));
+    assert!(with("[run]", "[run").starts_with("line 9"));
+    assert!(with("kind = \"reason_seg\"", "kind = \"coco\"").contains("unknown variant `coco`"));
+    assert!(with("batch_size = 2", "batch_size = 0").starts_with("run.batch_size"));
+    assert!(with("batch_size = 2", "batch_size = 2\nvalidation_interval = 5").contains("[data.validation]"));
+    assert!(with("learning_rate = 3e-4", "learning_rate = -3e-4").starts_with("schedule.learning_rate"));
+    assert!(
+        with("kind = \"reason_seg\"", "kind = \"reason_seg\"\nrate = -1")
+            .starts_with("data.datasets[0].rate")
+    );
+    assert!(with("[model]", "[lora]\nrank = 0\n[model]").starts_with("lora: rank is 0"));
+    assert!(with("[model]", "[trainable]\nparts = []\n[model]").starts_with("trainable.parts"));
+    assert!(with("[model]", "[optimizer]\nbetas = [0.9, 1.5]\n[model]").starts_with("optimizer.betas"));
+    assert!(with("[model]", "[loss]\nce = -1.0\n[model]").starts_with("loss: ce"));
+    assert!(with("[model]", "[model]\narchitecture = \"b\"").starts_with("model: give either"));
+}
+
+#[test]
+fn data_that_is_not_there_is_named() {
+    let text = smallest();
+    let missing = text.replacen("folder = \"", "folder = \"/nowhere", 1);
+    let found = error(&missing);
+    assert!(
+        found.starts_with("data.datasets[0].folder: /nowhere") && found.contains("is not there"),
+        "{found}"
+    );
+    let line = text.lines().find(|line| line.starts_with("folder")).unwrap();
+    assert!(error(&text.replacen(line, "", 1)).contains("say where the dataset lies"));
+    let header = text.find("[[data").unwrap()..text.find("[schedule]").unwrap();
+    let mut empty = text;
+    empty.replace_range(header, "[data]\ndatasets = []\n");
+    assert!(error(&empty).starts_with("data.datasets: is empty"));
+}
+
+#[test]
+fn only_what_alters_the_numbers_is_compared_on_resume() {
+    let config = TrainConfig::parse(&smallest()).unwrap();
+    let alike = {
+        let mut other = config.clone();
+        other.run.threads = 7;
+        other.run.folder = "elsewhere".into();
+        other.run.checkpoint_interval = 1;
+        other.model.init_from = Some("moved".into());
+        other.model.activation_checkpointing = true;
+        other.data.workers = 9;
+        other.data.datasets[0].folder = Some("moved".into());
+        other
+    };
+    assert_eq!(config.mathematics().unwrap(), alike.mathematics().unwrap());
+    let changes: [fn(&mut TrainConfig); 6] = [
+        |config| config.run.steps = 1,
+        |config| config.run.batch_size = 1,
+        |config| config.run.seed = 1,
+        |config| config.data.datasets[0].rate = 2.0,
+        |config| config.optimizer.max_gradient_norm = f64::INFINITY,
+        |config| config.loss.dice = 4.0,
+    ];
+    for change in changes {
+        let mut other = config.clone();
+        change(&mut other);
+        assert_ne!(config.mathematics().unwrap(), other.mathematics().unwrap());
+    }
+}
+
+#[test]
+fn the_run_folder_says_what_the_run_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = TrainConfig::parse(&smallest()).unwrap();
+    let settings = config.mathematics().unwrap();
+    let identity = crate::RunIdentity { model: "m1".to_owned(), data: "d1".to_owned(), settings };
+    crate::write_run_record(&folder.path().join("run"), &config, &identity).unwrap();
+    assert_eq!(TrainConfig::read(&folder.path().join("run/config.toml")).unwrap(), config);
+    let record: Value =
+        serde_json::from_slice(&fs::read(folder.path().join("run/run.json")).unwrap()).unwrap();
+    let version = format!("maskwise {}", env!("CARGO_PKG_VERSION"));
+    assert_eq!(record, json!({ "version": version, "model": "m1", "data": "d1" }));
+    let missing = TrainConfig::read(&folder.path().join("none.toml")).unwrap_err().to_string();
+    assert!(missing.contains("cannot read") && missing.contains("none.toml"), "{missing}");
+}
