@@ -19,6 +19,8 @@ const MAX_PIXELS: usize = 100_000_000;
 pub(super) struct CocoFile {
     pub(super) images: Vec<CocoImage>,
     pub(super) annotations: Vec<CocoAnnotation>,
+    #[serde(default)]
+    pub(super) categories: Vec<CocoCategory>,
 }
 
 #[derive(Deserialize)]
@@ -32,7 +34,15 @@ pub(super) struct CocoImage {
 #[derive(Deserialize)]
 pub(super) struct CocoAnnotation {
     pub(super) id: i64,
+    pub(super) image_id: i64,
+    pub(super) category_id: i64,
     pub(super) segmentation: Segmentation,
+}
+
+#[derive(Deserialize)]
+pub(super) struct CocoCategory {
+    pub(super) id: i64,
+    pub(super) name: String,
 }
 
 impl CocoFile {

@@ -4,20 +4,24 @@ mod coco;
 mod composition;
 mod error;
 mod files;
+mod instruct;
 mod item;
 mod loader;
 mod mixture;
 mod reason_seg;
 mod refer;
+mod semantic;
 mod templates;
 
 pub use composition::{Composition, Convention};
 pub use error::DatasetError;
+pub use instruct::Instruct;
 pub use item::{TrainingConversation, TrainingItem, ValidationItem};
 pub use loader::{Loader, LoaderConfig};
 pub use mixture::Mixture;
 pub use reason_seg::{ReasonSeg, ReasonSegValidation};
 pub use refer::{Refer, ReferValidation, default_split_by};
+pub use semantic::{LabelMaps, PartInstances};
 pub use templates::Templates;
 
 /// The generator that items are drawn with: a function of the run's seed and the item's position, nothing else.
