@@ -1,12 +1,13 @@
 //! Exponential and error function as polynomials that the compiler can vectorise, and the activations built on them.
 
+use crate::work::{is_shared, vectorized};
 use rayon::prelude::*;
 
 /// Elements per parallel task: large enough to hide the cost of a task, small enough to balance.
 const CHUNK: usize = 1 << 14;
 
 /// `exp(x)`, relative error below 3e-7 on [-87, 88]; 0 below.
-#[inline]
+#[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
     const LN2_HIGH: f32 = 0.693_359_4;
@@ -14,7 +15,8 @@ pub fn exp(x: f32) -> f32 {
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a library call.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.3);
-    let power = (clamped * LOG2_E + ROUND) - ROUND;
+    let rounded = clamped * LOG2_E + ROUND;
+    let power = rounded - ROUND;
     let rest = clamped - power * LN2_HIGH - power * LN2_LOW;
     let polynomial = 1.987_569_1e-4_f32;
     let polynomial = polynomial * rest + 1.398_2e-3;
@@ -23,12 +25,13 @@ pub fn exp(x: f32) -> f32 {
     let polynomial = polynomial * rest + 1.666_666_5e-1;
     let polynomial = polynomial * rest + 0.5;
     let fraction = polynomial * rest * rest + rest + 1.0;
-    let scale = f32::from_bits(((power as i32 + 127) << 23) as u32);
+    // The low bits of the rounded sum are the integer, and those of ROUND above them fall out of the shift.
+    let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     if x < -87.3 { 0.0 } else { fraction * scale }
 }
 
 /// The error function, absolute error below 5e-7 (Abramowitz and Stegun, formula 7.1.26).
-#[inline]
+#[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let magnitude = x.abs();
     let t = 1.0 / (1.0 + 0.327_591_1 * magnitude);
@@ -41,29 +44,147 @@ pub fn erf(x: f32) -> f32 {
     value.copysign(x)
 }
 
-/// Exact GELU, `x·Φ(x)` by the error function, of every element.
-///
-/// # Panics
-/// When the slices differ in length.
-pub fn gelu_erf(input: &[f32], output: &mut [f32]) {
-    map(input, output, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)));
+/// `1 / (1 + exp(-x))`.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
 }
 
-/// CLIP's quick GELU, `x·sigmoid(1.702·x)`, of every element.
+/// A function of one value with a gradient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activation {
+    /// Exact GELU, `x·Φ(x)` by the error function.
+    GeluErf,
+    /// CLIP's quick GELU, `x·sigmoid(1.702·x)`.
+    QuickGelu,
+    /// `x·sigmoid(x)`.
+    Silu,
+    /// `1 / (1 + exp(-x))`.
+    Sigmoid,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+impl Activation {
+    /// The function of every element.
+    ///
+    /// # Panics
+    /// When the slices differ in length.
+    pub fn forward(self, input: &[f32], output: &mut [f32]) {
+        match self {
+            Self::GeluErf => {
+                map(input, output, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)))
+            }
+            Self::QuickGelu => map(input, output, |x| x * sigmoid(1.702 * x)),
+            Self::Silu => map(input, output, |x| x * sigmoid(x)),
+            Self::Sigmoid => map(input, output, sigmoid),
+            Self::Relu => map(input, output, |x| if x < 0.0 { 0.0 } else { x }),
+        }
+    }
+
+    /// The gradient of the input: the slope at every element times `gradient`.
+    ///
+    /// # Panics
+    /// When the slices differ in length.
+    pub fn backward(self, input: &[f32], gradient: &[f32], output: &mut [f32]) {
+        match self {
+            Self::GeluErf => map2(input, gradient, output, |x, g| {
+                let density = exp(-0.5 * x * x)
+                    * (0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
+                g * (0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density)
+            }),
+            Self::QuickGelu => map2(input, gradient, output, |x, g| {
+                let gate = sigmoid(1.702 * x);
+                g * gate * (1.0 + 1.702 * x * (1.0 - gate))
+            }),
+            Self::Silu => map2(input, gradient, output, |x, g| g * silu_slope(x)),
+            Self::Sigmoid => map2(input, gradient, output, |x, g| {
+                let gate = sigmoid(x);
+                g * gate * (1.0 - gate)
+            }),
+            Self::Relu => map2(input, gradient, output, |x, g| if x > 0.0 { g } else { 0.0 }),
+        }
+    }
+}
+
+#[inline(always)]
+fn silu_slope(x: f32) -> f32 {
+    let gate = sigmoid(x);
+    gate * (1.0 + x * (1.0 - gate))
+}
+
+/// `silu(gate)·up`, element by element.
 ///
 /// # Panics
 /// When the slices differ in length.
-pub fn quick_gelu(input: &[f32], output: &mut [f32]) {
-    map(input, output, |x| x / (1.0 + exp(-1.702 * x)));
+pub fn silu_times(gate: &[f32], up: &[f32], output: &mut [f32]) {
+    map2(gate, up, output, |gate, up| gate * sigmoid(gate) * up);
+}
+
+/// The gradients of [`silu_times`] for `gradient` of its output: that of the gate into `for_gate`, that of the other side into `for_up`.
+///
+/// # Panics
+/// When the slices differ in length.
+pub fn silu_times_backward(
+    gate: &[f32],
+    up: &[f32],
+    gradient: &[f32],
+    for_gate: &mut [f32],
+    for_up: &mut [f32],
+) {
+    let length = gate.len();
+    assert!([up.len(), gradient.len(), for_gate.len(), for_up.len()].iter().all(|&other| other == length));
+    let some = |((((for_gate, for_up), gate), up), gradient): (
+        (((&mut [f32], &mut [f32]), &[f32]), &[f32]),
+        &[f32],
+    )| {
+        vectorized(|| {
+            let inputs = gate.iter().zip(up).zip(gradient);
+            for (((&gate, &up), &g), (for_gate, for_up)) in inputs.zip(for_gate.iter_mut().zip(for_up)) {
+                let open = sigmoid(gate);
+                *for_gate = g * up * (open * (1.0 + gate * (1.0 - open)));
+                *for_up = g * gate * open;
+            }
+        });
+    };
+    if !is_shared(length) {
+        return some(((((for_gate, for_up), gate), up), gradient));
+    }
+    let targets = for_gate.par_chunks_mut(CHUNK).zip(for_up.par_chunks_mut(CHUNK));
+    let parts = targets.zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK));
+    parts.zip(gradient.par_chunks(CHUNK)).for_each(some);
 }
 
 fn map(input: &[f32], output: &mut [f32], function: impl Fn(f32) -> f32 + Sync) {
     assert_eq!(input.len(), output.len());
-    output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| {
-        for (output, &input) in output.iter_mut().zip(input) {
-            *output = function(input);
-        }
-    });
+    let some = |output: &mut [f32], input: &[f32]| {
+        vectorized(|| {
+            for (output, &input) in output.iter_mut().zip(input) {
+                *output = function(input);
+            }
+        });
+    };
+    if !is_shared(input.len()) {
+        return some(output, input);
+    }
+    output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| some(output, input));
+}
+
+fn map2(left: &[f32], right: &[f32], output: &mut [f32], function: impl Fn(f32, f32) -> f32 + Sync) {
+    assert_eq!(left.len(), output.len());
+    assert_eq!(right.len(), output.len());
+    let some = |output: &mut [f32], left: &[f32], right: &[f32]| {
+        vectorized(|| {
+            for ((output, &left), &right) in output.iter_mut().zip(left).zip(right) {
+                *output = function(left, right);
+            }
+        });
+    };
+    if !is_shared(output.len()) {
+        return some(output, left, right);
+    }
+    let parts = output.par_chunks_mut(CHUNK).zip(left.par_chunks(CHUNK)).zip(right.par_chunks(CHUNK));
+    parts.for_each(|((output, left), right)| some(output, left, right));
 }
 
 #[cfg(test)]
@@ -97,13 +218,13 @@ mod tests {
     fn activations_match_python() {
         let input = [-3.0, -1.0, 0.0, 0.5, 2.0];
         let mut output = [0.0; 5];
-        gelu_erf(&input, &mut output);
+        Activation::GeluErf.forward(&input, &mut output);
         for (found, expected) in
             output.iter().zip([-0.004_049_7, -0.158_655_25, 0.0, 0.345_731_23, 1.954_499_7])
         {
             assert!((found - expected).abs() < 2e-6, "{found} {expected}");
         }
-        quick_gelu(&input, &mut output);
+        Activation::QuickGelu.forward(&input, &mut output);
         for (found, expected) in
             output.iter().zip([-0.018_071_31, -0.154_204_23, 0.0, 0.350_388_44, 1.935_658_6])
         {

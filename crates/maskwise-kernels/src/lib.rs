@@ -1,6 +1,14 @@
 //! CPU kernels on plain slices; knows no tensor library.
+//!
+//! Work is shared out in rayon's current pool, in pieces whose number does not depend on the number of threads, so that a
+//! result is the same on any; small work stays on the calling thread.
 
+pub mod attention;
 pub mod elementwise;
 pub mod gemv;
+pub mod matmul;
+pub mod norms;
 pub mod resize;
+pub mod rotary;
 pub mod rows;
+mod work;

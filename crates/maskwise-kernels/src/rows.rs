@@ -1,6 +1,7 @@
 //! Operations on the rows of a matrix: softmax, layer normalisation, RMS normalisation.
 
 use crate::elementwise::exp;
+use crate::work::{fold, fold2, is_shared, vectorized};
 use rayon::prelude::*;
 
 /// Rows that one parallel task takes: about 64 KiB of input.
@@ -25,6 +26,33 @@ pub fn softmax(input: &[f32], output: &mut [f32], columns: usize) {
         let scale = 1.0 / sum(output);
         output.iter_mut().for_each(|value| *value *= scale);
     });
+}
+
+/// The gradient of [`softmax`] for its `result` and the `gradient` of that: `y·(g − Σ g·y)` of each row.
+///
+/// # Panics
+/// When the slices differ in length or `columns` does not divide it.
+pub fn softmax_backward(result: &[f32], gradient: &[f32], output: &mut [f32], columns: usize) {
+    assert_eq!(result.len(), gradient.len());
+    assert_eq!(result.len(), output.len());
+    assert!(columns > 0 && result.len().is_multiple_of(columns));
+    let some = |output: &mut [f32], result: &[f32], gradient: &[f32]| {
+        vectorized(|| {
+            let rows = result.chunks_exact(columns).zip(gradient.chunks_exact(columns));
+            for ((result, gradient), output) in rows.zip(output.chunks_exact_mut(columns)) {
+                let along = fold2(result, gradient, |y, g| y * g);
+                for ((output, y), g) in output.iter_mut().zip(result).zip(gradient) {
+                    *output = y * (g - along);
+                }
+            }
+        });
+    };
+    if !is_shared(result.len()) {
+        return some(output, result, gradient);
+    }
+    let task = rows_per_task(columns) * columns;
+    let parts = output.par_chunks_mut(task).zip(result.par_chunks(task)).zip(gradient.par_chunks(task));
+    parts.for_each(|((output, result), gradient)| some(output, result, gradient));
 }
 
 /// Layer normalisation of each row: `(x - mean) / sqrt(variance + epsilon) * weight + bias`.
@@ -63,31 +91,26 @@ pub fn rms_norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32])
 fn for_each_row(input: &[f32], output: &mut [f32], columns: usize, row: impl Fn(&[f32], &mut [f32]) + Sync) {
     assert_eq!(input.len(), output.len());
     assert!(columns > 0 && input.len().is_multiple_of(columns));
-    let task = rows_per_task(columns) * columns;
-    output.par_chunks_mut(task).zip(input.par_chunks(task)).for_each(|(output, input)| {
-        for (output, input) in output.chunks_exact_mut(columns).zip(input.chunks_exact(columns)) {
-            row(input, output);
-        }
-    });
-}
-
-/// Sixteen partial sums: vectorises, and rounds less than one running sum.
-fn fold(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
-    let mut partial = [0.0_f32; 16];
-    let chunks = values.chunks_exact(16);
-    let tail: f32 = chunks.remainder().iter().map(|&value| term(value)).sum();
-    for chunk in chunks {
-        for (partial, &value) in partial.iter_mut().zip(chunk) {
-            *partial += term(value);
-        }
+    let some = |output: &mut [f32], input: &[f32]| {
+        vectorized(|| {
+            for (output, input) in output.chunks_exact_mut(columns).zip(input.chunks_exact(columns)) {
+                row(input, output);
+            }
+        });
+    };
+    if !is_shared(input.len()) {
+        return some(output, input);
     }
-    partial.iter().sum::<f32>() + tail
+    let task = rows_per_task(columns) * columns;
+    output.par_chunks_mut(task).zip(input.par_chunks(task)).for_each(|(output, input)| some(output, input));
 }
 
+#[inline(always)]
 fn sum(values: &[f32]) -> f32 {
     fold(values, |value| value)
 }
 
+#[inline(always)]
 fn sum_of_squares(values: &[f32]) -> f32 {
     fold(values, |value| value * value)
 }

@@ -54,14 +54,19 @@ impl Linear {
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        if x.dtype() != DType::BF16 {
+            return ops::linear(x, &self.weight, self.bias.as_ref());
+        }
+        ops::with_gradient_to_input(x, &self.weight, self.bias.as_ref(), |x| self.forward_bf16(x))
+    }
+
+    fn forward_bf16(&self, x: &Tensor) -> Result<Tensor> {
         let (output, input) = self.weight.dims2()?;
         let mut shape = x.dims().to_vec();
         let rows = x.reshape(((), input))?;
         let product = match &self.bias {
             // The reference adds the bias to a rounded product where its input has more than three dimensions (SAM's image encoder).
-            Some(bias) if x.rank() > 3 && x.dtype() == DType::BF16 => {
-                ops::product(&rows, &self.weight.t()?)?.broadcast_add(bias)?
-            }
+            Some(bias) if x.rank() > 3 => ops::product(&rows, &self.weight.t()?)?.broadcast_add(bias)?,
             Some(bias) => ops::product_plus_bias(&rows, &self.weight.t()?, bias)?,
             None if few_bf16_rows_on_cpu(&rows)? && self.weight.elem_count() >= LARGE => {
                 rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?

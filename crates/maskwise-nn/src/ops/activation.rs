@@ -1,11 +1,11 @@
-use super::{f32_slice, in_f32, on_cpu_in_f32};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use maskwise_kernels::elementwise;
+use super::{f32_slice, f32_tensor, f32_values, in_f32, on_cpu_in_f32};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use maskwise_kernels::elementwise::{self, Activation};
 
 /// Exact GELU, `x·Φ(x)` by the error function (not the tanh approximation); any shape.
 pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
     if on_cpu_in_f32(x) {
-        return x.contiguous()?.apply_op1(Activation::GeluErf);
+        return apply(x, Activation::GeluErf);
     }
     in_f32(x, Tensor::gelu_erf)
 }
@@ -15,68 +15,121 @@ pub fn gelu_erf(x: &Tensor) -> Result<Tensor> {
 /// In half precision each step is rounded, as in the reference, which evaluates it step by step.
 pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     if on_cpu_in_f32(x) {
-        return x.contiguous()?.apply_op1(Activation::QuickGelu);
+        return apply(x, Activation::QuickGelu);
     }
     x * sigmoid(&super::multiply(x, 1.702)?)?
 }
 
 /// `1 / (1 + exp(-x))`; any shape.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
+    if on_cpu_in_f32(x) {
+        return apply(x, Activation::Sigmoid);
+    }
     in_f32(x, |x| (x.neg()?.exp()? + 1.0)?.recip())
 }
 
 /// `x·sigmoid(x)`; any shape.
 pub fn silu(x: &Tensor) -> Result<Tensor> {
+    if on_cpu_in_f32(x) {
+        return apply(x, Activation::Silu);
+    }
     in_f32(x, Tensor::silu)
 }
 
-enum Activation {
-    GeluErf,
-    QuickGelu,
+/// `max(x, 0)`; any shape.
+pub fn relu(x: &Tensor) -> Result<Tensor> {
+    if on_cpu_in_f32(x) {
+        return apply(x, Activation::Relu);
+    }
+    x.relu()
 }
 
-impl CustomOp1 for Activation {
+/// `silu(gate)·up` of two tensors of one shape: the inside of LLaMA's MLP.
+///
+/// # Errors
+/// When the shapes differ.
+pub fn silu_times(gate: &Tensor, up: &Tensor) -> Result<Tensor> {
+    if on_cpu_in_f32(gate) && on_cpu_in_f32(up) && gate.shape() == up.shape() {
+        return gate.contiguous()?.apply_op2(&up.contiguous()?, SiluTimes);
+    }
+    silu(gate)? * up
+}
+
+fn apply(x: &Tensor, activation: Activation) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(OfEach(activation))
+}
+
+struct OfEach(Activation);
+
+impl CustomOp1 for OfEach {
     fn name(&self) -> &'static str {
-        match self {
-            Self::GeluErf => "gelu_erf",
-            Self::QuickGelu => "quick_gelu",
+        match self.0 {
+            Activation::GeluErf => "gelu_erf",
+            Activation::QuickGelu => "quick_gelu",
+            Activation::Silu => "silu",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Relu => "relu",
         }
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let input = f32_slice(storage, layout, self.name())?;
         let mut output = vec![0.0; input.len()];
-        match self {
-            Self::GeluErf => elementwise::gelu_erf(input, &mut output),
-            Self::QuickGelu => elementwise::quick_gelu(input, &mut output),
-        }
+        self.0.forward(input, &mut output);
         Ok((CpuStorage::F32(output), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let slope = match self {
-            // Φ(x) + x·φ(x)
-            Self::GeluErf => {
-                let distribution = ((x * std::f64::consts::FRAC_1_SQRT_2)?.erf()? * 0.5)?.affine(1.0, 0.5)?;
-                let density =
-                    ((x.sqr()? * -0.5)?.exp()? * (0.5 * std::f64::consts::FRAC_2_SQRT_PI / 2f64.sqrt()))?;
-                (distribution + (x * density)?)?
-            }
-            // σ + 1.702·x·σ·(1 − σ)
-            Self::QuickGelu => {
-                let gate = sigmoid(&(x * 1.702)?)?;
-                let bend = ((x * 1.702)? * (&gate * gate.affine(-1.0, 1.0)?)?)?;
-                (gate + bend)?
-            }
-        };
-        Ok(Some((gradient * slope)?))
+        let mut output = vec![0.0; x.elem_count()];
+        self.0.backward(&f32_values(x)?, &f32_values(&gradient.contiguous()?)?, &mut output);
+        Ok(Some(f32_tensor(output, x)?))
+    }
+}
+
+struct SiluTimes;
+
+impl CustomOp2 for SiluTimes {
+    fn name(&self) -> &'static str {
+        "silu_times"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let gate = f32_slice(gate, gate_layout, self.name())?;
+        let mut output = vec![0.0; gate.len()];
+        elementwise::silu_times(gate, f32_slice(up, up_layout, self.name())?, &mut output);
+        Ok((CpuStorage::F32(output), gate_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (mut for_gate, mut for_up) = (vec![0.0; gate.elem_count()], vec![0.0; gate.elem_count()]);
+        let gradient = gradient.contiguous()?;
+        elementwise::silu_times_backward(
+            &f32_values(gate)?,
+            &f32_values(up)?,
+            &f32_values(&gradient)?,
+            &mut for_gate,
+            &mut for_up,
+        );
+        Ok((Some(f32_tensor(for_gate, gate)?), Some(f32_tensor(for_up, up)?)))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::assert_gradient;
+    use crate::testing::{assert_gradient, varied};
 
     #[test]
     fn gradients_match_finite_differences() {
@@ -84,5 +137,30 @@ mod tests {
         assert_gradient("quick_gelu", &[3, 5], quick_gelu);
         assert_gradient("silu", &[3, 5], silu);
         assert_gradient("sigmoid", &[3, 5], sigmoid);
+        assert_gradient("relu", &[3, 5], relu);
+        let other = varied(&[3, 5], 4);
+        assert_gradient("silu_times of gate", &[3, 5], |gate| silu_times(gate, &other));
+        assert_gradient("silu_times of up", &[3, 5], |up| silu_times(&other, up));
+    }
+
+    #[test]
+    fn kernels_agree_with_candle() {
+        for shape in [&[0, 3][..], &[1], &[7, 63], &[65, 1031]] {
+            let (x, y) = ((varied(shape, 1) * 9.0).unwrap(), varied(shape, 2));
+            let pairs = [
+                (silu(&x), x.silu()),
+                (relu(&x), x.relu()),
+                (gelu_erf(&x), x.gelu_erf()),
+                (silu_times(&x, &y), x.silu().unwrap() * &y),
+            ];
+            for (ours, theirs) in pairs {
+                let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+                assert_eq!(ours.dims(), theirs.dims());
+                let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+                for (ours, theirs) in values(&ours).iter().zip(values(&theirs)) {
+                    assert!((ours - theirs).abs() < 3e-6, "{ours} {theirs}");
+                }
+            }
+        }
     }
 }

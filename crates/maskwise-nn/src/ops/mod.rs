@@ -16,27 +16,34 @@ mod attention;
 #[cfg(test)]
 mod bf16_tests;
 mod convolution;
+mod linear;
 mod matmul;
 mod normalization;
+mod ranged_attention;
 mod resize;
 mod rotary;
 mod scalar;
 mod softmax;
 
-pub use activation::{gelu_erf, quick_gelu, sigmoid, silu};
+pub use activation::{gelu_erf, quick_gelu, relu, sigmoid, silu, silu_times};
 pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
 pub use convolution::{conv_transpose_2x2, conv2d, patch_embedding};
+pub use linear::linear;
+pub(crate) use linear::with_gradient_to_input;
+pub use maskwise_kernels::attention::KeyRanges;
 pub use matmul::matmul;
 pub use normalization::{layer_norm, layer_norm_2d, rms_norm};
+pub use ranged_attention::ranged_attention;
 pub use resize::{bilinear_matrix, bilinear_resize};
-pub use rotary::{RotaryTables, apply_rotary};
+pub use rotary::{RotaryTables, apply_rotary, rotate_tokens};
 pub use scalar::{add, divide, multiply};
 pub use softmax::softmax;
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
+use std::ops::Deref;
 
 /// Whether the CPU kernels take this tensor.
-fn on_cpu_in_f32(tensor: &Tensor) -> bool {
+pub fn on_cpu_in_f32(tensor: &Tensor) -> bool {
     tensor.dtype() == DType::F32 && matches!(tensor.device(), Device::Cpu)
 }
 
@@ -89,4 +96,43 @@ fn f32_slice<'a>(
         Some((start, end)) => Ok(&values[start..end]),
         None => Err(candle_core::Error::RequiresContiguous { op: operation }.bt()),
     }
+}
+
+/// The values of a contiguous f32 tensor on the CPU, read in place; what the backward passes read.
+fn f32_values(tensor: &Tensor) -> Result<impl Deref<Target = [f32]> + '_> {
+    let (storage, layout) = tensor.storage_and_layout();
+    let Some((start, end)) = layout.contiguous_offsets() else {
+        return Err(candle_core::Error::RequiresContiguous { op: "a kernel" }.bt());
+    };
+    if !matches!(&*storage, Storage::Cpu(CpuStorage::F32(_))) {
+        candle_core::bail!(
+            "a kernel takes f32 on the CPU and got {:?} on {:?}",
+            tensor.dtype(),
+            tensor.device()
+        );
+    }
+    Ok(Values { storage, start, end })
+}
+
+struct Values<S> {
+    storage: S,
+    start: usize,
+    end: usize,
+}
+
+impl<S: Deref<Target = Storage>> Deref for Values<S> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match &*self.storage {
+            Storage::Cpu(CpuStorage::F32(values)) => &values[self.start..self.end],
+            // Not reached: checked when it was made.
+            _ => &[],
+        }
+    }
+}
+
+/// A gradient in the shape of `like`.
+fn f32_tensor(values: Vec<f32>, like: &Tensor) -> Result<Tensor> {
+    Tensor::from_vec(values, like.shape(), &Device::Cpu)
 }

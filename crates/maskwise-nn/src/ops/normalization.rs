@@ -1,6 +1,6 @@
-use super::{add, divide, f32_slice, in_f32, on_cpu_in_f32};
+use super::{add, divide, f32_slice, f32_tensor, f32_values, in_f32, on_cpu_in_f32};
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, D, DType, Layout, Result, Shape, Tensor};
-use maskwise_kernels::rows;
+use maskwise_kernels::{norms, rows};
 
 /// Layer normalisation over the last dimension: `(x − mean)/√(variance + epsilon)·weight + bias`.
 ///
@@ -10,10 +10,7 @@ pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor, epsilon: f64) -> R
         return x.contiguous()?.apply_op3(weight, bias, LayerNorm { epsilon });
     }
     let (wide_weight, wide_bias) = (weight.to_dtype(DType::F32)?, bias.to_dtype(DType::F32)?);
-    in_f32(x, |x| {
-        let (normalized, _) = standardize(x, epsilon)?;
-        normalized.broadcast_mul(&wide_weight)?.broadcast_add(&wide_bias)
-    })
+    in_f32(x, |x| standardize(x, epsilon)?.broadcast_mul(&wide_weight)?.broadcast_add(&wide_bias))
 }
 
 /// Layer normalisation over the channels of `x` `[batch, channels, height, width]` (SAM's LayerNorm2d).
@@ -43,25 +40,20 @@ pub fn rms_norm(x: &Tensor, weight: &Tensor, epsilon: f64) -> Result<Tensor> {
     if on_cpu_in_f32(x) {
         return x.contiguous()?.apply_op2(weight, RmsNorm { epsilon });
     }
-    let normalized = in_f32(x, |x| Ok(root_mean_square_normalize(x, epsilon)?.0))?;
+    let normalized = in_f32(x, |x| root_mean_square_normalize(x, epsilon))?;
     normalized.broadcast_mul(weight)
 }
 
-/// `(x − mean)/√(variance + epsilon)` and the inverse deviation `[.., 1]`.
-fn standardize(x: &Tensor, epsilon: f64) -> Result<(Tensor, Tensor)> {
+/// `(x − mean)/√(variance + epsilon)`.
+fn standardize(x: &Tensor, epsilon: f64) -> Result<Tensor> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let inverse = (centred.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?.recip()?;
-    Ok((centred.broadcast_mul(&inverse)?, inverse))
+    centred.broadcast_mul(&inverse)
 }
 
-fn root_mean_square_normalize(x: &Tensor, epsilon: f64) -> Result<(Tensor, Tensor)> {
+fn root_mean_square_normalize(x: &Tensor, epsilon: f64) -> Result<Tensor> {
     let inverse = (x.sqr()?.mean_keepdim(D::Minus1)? + epsilon)?.sqrt()?.recip()?;
-    Ok((x.broadcast_mul(&inverse)?, inverse))
-}
-
-/// Sums over every dimension but the last.
-fn sum_rows(x: &Tensor) -> Result<Tensor> {
-    x.reshape(((), x.dim(D::Minus1)?))?.sum(0)
+    x.broadcast_mul(&inverse)
 }
 
 struct LayerNorm {
@@ -94,16 +86,25 @@ impl CustomOp3 for LayerNorm {
         &self,
         x: &Tensor,
         weight: &Tensor,
-        _: &Tensor,
+        bias: &Tensor,
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (normalized, inverse) = standardize(x, self.epsilon)?;
-        let scaled = gradient.broadcast_mul(weight)?;
-        let along = (&scaled * &normalized)?.mean_keepdim(D::Minus1)?;
-        let free = scaled.broadcast_sub(&scaled.mean_keepdim(D::Minus1)?)?;
-        let for_x = (free - normalized.broadcast_mul(&along)?)?.broadcast_mul(&inverse)?;
-        Ok((Some(for_x), Some(sum_rows(&(gradient * &normalized)?)?), Some(sum_rows(gradient)?)))
+        let with_parameters = weight.track_op() || bias.track_op();
+        let gradients = norms::layer_norm_backward(
+            &f32_values(x)?,
+            &f32_values(weight)?,
+            self.epsilon as f32,
+            &f32_values(&gradient.contiguous()?)?,
+            with_parameters,
+        );
+        let for_x = f32_tensor(gradients.input, x)?;
+        if !with_parameters {
+            return Ok((Some(for_x), None, None));
+        }
+        let (for_weight, for_bias) =
+            (f32_tensor(gradients.weight, weight)?, f32_tensor(gradients.bias, bias)?);
+        Ok((Some(for_x), Some(for_weight), Some(for_bias)))
     }
 }
 
@@ -137,11 +138,15 @@ impl CustomOp2 for RmsNorm {
         _: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (normalized, inverse) = root_mean_square_normalize(x, self.epsilon)?;
-        let scaled = gradient.broadcast_mul(weight)?;
-        let along = (&scaled * &normalized)?.mean_keepdim(D::Minus1)?;
-        let for_x = (scaled - normalized.broadcast_mul(&along)?)?.broadcast_mul(&inverse)?;
-        Ok((Some(for_x), Some(sum_rows(&(gradient * &normalized)?)?)))
+        let gradients = norms::rms_norm_backward(
+            &f32_values(x)?,
+            &f32_values(weight)?,
+            self.epsilon as f32,
+            &f32_values(&gradient.contiguous()?)?,
+            weight.track_op(),
+        );
+        let for_weight = if weight.track_op() { Some(f32_tensor(gradients.weight, weight)?) } else { None };
+        Ok((Some(f32_tensor(gradients.input, x)?), for_weight))
     }
 }
 
@@ -149,6 +154,49 @@ impl CustomOp2 for RmsNorm {
 mod tests {
     use super::*;
     use crate::testing::{assert_gradient, varied};
+
+    #[test]
+    fn kernels_agree_with_candle_whatever_is_frozen() {
+        for (rows, columns) in [(1, 1), (1, 7), (7, 63), (130, 65), (600, 160)] {
+            let x = candle_core::Var::from_tensor(&varied(&[rows, columns], 1)).unwrap();
+            let weight = candle_core::Var::from_tensor(&varied(&[columns], 2)).unwrap();
+            let bias = candle_core::Var::from_tensor(&varied(&[columns], 3)).unwrap();
+            let cotangent = varied(&[rows, columns], 4);
+            let composed = |x: &Tensor, weight: &Tensor| -> Result<Tensor> {
+                standardize(x, 1e-2)?.broadcast_mul(weight)?.broadcast_add(&bias)
+            };
+            let composed_rms = |x: &Tensor, weight: &Tensor| -> Result<Tensor> {
+                root_mean_square_normalize(x, 1e-2)?.broadcast_mul(weight)
+            };
+            let frozen = weight.detach();
+            let frozen_bias = bias.detach();
+            let cases = [
+                (layer_norm(&x, &weight, &bias, 1e-2), composed(&x, &weight), true),
+                (layer_norm(&x, &frozen, &frozen_bias, 1e-2), composed(&x, &frozen), false),
+                (rms_norm(&x, &weight, 1e-2), composed_rms(&x, &weight), true),
+                (rms_norm(&x, &frozen, 1e-2), composed_rms(&x, &frozen), false),
+            ];
+            for (ours, theirs, trained) in cases {
+                let gradients = |y: &Tensor| (y * &cotangent).unwrap().sum_all().unwrap().backward().unwrap();
+                let (ours, theirs) = (ours.unwrap(), theirs.unwrap());
+                let (our_gradients, their_gradients) = (gradients(&ours), gradients(&theirs));
+                let close = |a: &Tensor, b: &Tensor| {
+                    let difference = (a - b).unwrap().abs().unwrap().max_all().unwrap();
+                    let scale = b.abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+                    assert!(
+                        difference.to_scalar::<f32>().unwrap() <= 2e-5 * (1.0 + scale),
+                        "{rows}x{columns}"
+                    );
+                };
+                close(&ours, &theirs);
+                close(our_gradients.get(&x).unwrap(), their_gradients.get(&x).unwrap());
+                assert_eq!(our_gradients.get(&weight).is_some(), trained);
+                if trained {
+                    close(our_gradients.get(&weight).unwrap(), their_gradients.get(&weight).unwrap());
+                }
+            }
+        }
+    }
 
     #[test]
     fn gradients_match_finite_differences() {

@@ -1,4 +1,4 @@
-use super::{f32_slice, in_f32, on_cpu_in_f32, rounds_like_reference};
+use super::{f32_slice, f32_tensor, f32_values, in_f32, on_cpu_in_f32, rounds_like_reference};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use maskwise_kernels::rows;
 
@@ -33,10 +33,13 @@ impl CustomOp1 for Softmax {
     }
 
     fn bwd(&self, _: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        // y ⊙ (g − Σ g·y)
-        let product = (gradient * result)?;
-        let total = product.sum_keepdim(D::Minus1)?;
-        Ok(Some((product - result.broadcast_mul(&total)?)?))
+        let mut output = vec![0.0; result.elem_count()];
+        if !output.is_empty() {
+            let (result, gradient) = (f32_values(result)?, gradient.contiguous()?);
+            let columns = gradient.dim(D::Minus1)?;
+            rows::softmax_backward(&result, &f32_values(&gradient)?, &mut output, columns);
+        }
+        Ok(Some(f32_tensor(output, result)?))
     }
 }
 
@@ -71,7 +74,10 @@ impl CustomOp1 for Bf16Softmax {
     }
 
     fn bwd(&self, _: &Tensor, result: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        Softmax.bwd(result, result, gradient)
+        // y ⊙ (g − Σ g·y)
+        let product = (gradient * result)?;
+        let total = product.sum_keepdim(D::Minus1)?;
+        Ok(Some((product - result.broadcast_mul(&total)?)?))
     }
 }
 

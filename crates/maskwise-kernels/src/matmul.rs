@@ -1,0 +1,218 @@
+//! Products of f32 matrices, by the `gemm` crate, behind functions that check every bound.
+
+use gemm::Parallelism;
+
+/// Multiplications below which a product stays on the calling thread.
+const SMALL: usize = 1 << 20;
+
+/// A matrix that is read: row and column strides over a slice.
+#[derive(Debug, Clone, Copy)]
+pub struct Matrix<'a> {
+    values: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `rows` of `columns` values, one row after the other.
+    ///
+    /// # Panics
+    /// When `values` is too short.
+    pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(values, rows, columns, columns)
+    }
+
+    /// `rows` of `columns` adjacent values, of which each row starts `stride` after the one before.
+    ///
+    /// # Panics
+    /// When `values` is too short.
+    pub fn strided(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        check(values.len(), rows, columns, stride);
+        Self { values, rows, columns, row_stride: stride, column_stride: 1 }
+    }
+
+    /// The transpose, without moving anything.
+    pub fn t(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// A matrix that is written: rows of adjacent values.
+#[derive(Debug)]
+pub struct MatrixMut<'a> {
+    values: &'a mut [f32],
+    rows: usize,
+    columns: usize,
+    stride: usize,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// As [`Matrix::new`].
+    ///
+    /// # Panics
+    /// When `values` is too short.
+    pub fn new(values: &'a mut [f32], rows: usize, columns: usize) -> Self {
+        Self::strided(values, rows, columns, columns)
+    }
+
+    /// As [`Matrix::strided`].
+    ///
+    /// # Panics
+    /// When `values` is too short or rows overlap.
+    pub fn strided(values: &'a mut [f32], rows: usize, columns: usize, stride: usize) -> Self {
+        check(values.len(), rows, columns, stride);
+        assert!(rows <= 1 || stride >= columns, "rows of {columns} overlap at a stride of {stride}");
+        Self { values, rows, columns, stride }
+    }
+}
+
+fn check(length: usize, rows: usize, columns: usize, stride: usize) {
+    if rows > 0 && columns > 0 {
+        let needed = (rows - 1).checked_mul(stride).and_then(|start| start.checked_add(columns));
+        assert!(
+            needed.is_some_and(|needed| needed <= length),
+            "{rows} rows of {columns} at a stride of {stride} do not fit into {length} values"
+        );
+    }
+}
+
+/// Whether a product adds to what the output holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Write {
+    /// The output is overwritten.
+    Replace,
+    /// The product is added to the output.
+    Add,
+}
+
+/// `output = scale · left · right` (or added), on the threads of the current pool where it is large.
+///
+/// # Panics
+/// When the sizes do not fit each other.
+pub fn matmul(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write) {
+    let work = left.rows.saturating_mul(left.columns).saturating_mul(right.columns);
+    let parallelism = if work >= SMALL && rayon::current_num_threads() > 1 {
+        Parallelism::Rayon(0)
+    } else {
+        Parallelism::None
+    };
+    product(left, right, output, scale, write, parallelism);
+}
+
+/// As [`matmul`], on the calling thread.
+///
+/// # Panics
+/// As [`matmul`].
+pub fn matmul_here(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write) {
+    product(left, right, output, scale, write, Parallelism::None);
+}
+
+#[allow(unsafe_code)]
+fn product(
+    left: Matrix,
+    right: Matrix,
+    output: MatrixMut,
+    scale: f32,
+    write: Write,
+    parallelism: Parallelism,
+) {
+    let (m, k, n) = (left.rows, left.columns, right.columns);
+    assert_eq!(k, right.rows, "{m}x{k} times {}x{n}", right.rows);
+    assert_eq!((m, n), (output.rows, output.columns), "the output of {m}x{k} times {k}x{n}");
+    let add = write == Write::Add;
+    // SAFETY: the constructors of the three matrices have checked that every element (row, column) below (rows, columns) lies
+    // inside of their slice, transposing swaps sizes with their strides, and the sizes were compared above. The output is borrowed
+    // mutably, so nothing else reads or writes it, and its elements are distinct (stride >= columns). A slice is never longer than
+    // isize::MAX bytes, so strides of matrices with more than one row or column fit into isize.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            output.values.as_mut_ptr(),
+            1,
+            output.stride as isize,
+            add,
+            left.values.as_ptr(),
+            left.column_stride as isize,
+            left.row_stride as isize,
+            right.values.as_ptr(),
+            right.column_stride as isize,
+            right.row_stride as isize,
+            if add { 1.0 } else { 0.0 },
+            scale,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn varied(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|index| ((index * 7919 + seed * 104_729) % 1009) as f32 / 500.0 - 1.0).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn equals_a_plain_sum(m in 0_usize..70, k in 0_usize..50, n in 0_usize..40, extra in 0_usize..5, transposed: bool, add: bool) {
+            let stride = n + extra;
+            let (left, right) = (varied(m * k, 1), varied(k * n, 2));
+            let mut output = varied(m * stride, 3);
+            let before = output.clone();
+            let left_matrix = if transposed { Matrix::new(&left, k, m).t() } else { Matrix::new(&left, m, k) };
+            let write = if add { Write::Add } else { Write::Replace };
+            matmul(left_matrix, Matrix::new(&right, k, n), MatrixMut::strided(&mut output, m, n, stride), 0.5, write);
+            for row in 0..m {
+                for column in 0..stride {
+                    let at = row * stride + column;
+                    if column >= n {
+                        prop_assert_eq!(output[at], before[at]);
+                        continue;
+                    }
+                    let left_at = |depth: usize| if transposed { left[depth * m + row] } else { left[row * k + depth] };
+                    let sum: f64 = (0..k).map(|i| f64::from(left_at(i)) * f64::from(right[i * n + column])).sum();
+                    let expected = 0.5 * sum + if add { f64::from(before[at]) } else { 0.0 };
+                    prop_assert!((f64::from(output[at]) - expected).abs() < 1e-4, "{} {}", output[at], expected);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let (m, k, n) = (301, 640, 163);
+        let (left, right) = (varied(m * k, 1), varied(k * n, 2));
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut output = vec![0.0; m * n];
+                let left = Matrix::new(&left, m, k);
+                let right = Matrix::new(&right, k, n);
+                matmul(left, right, MatrixMut::new(&mut output, m, n), 1.0, Write::Replace);
+                output
+            })
+        };
+        let one = on(1);
+        assert!((2..4).all(|threads| on(threads) == one));
+    }
+
+    #[test]
+    #[should_panic(expected = "do not fit into")]
+    fn a_short_slice_is_refused() {
+        Matrix::strided(&[0.0; 10], 3, 4, 4);
+    }
+}

@@ -1,0 +1,67 @@
+//! How the kernels run: on which threads, with which instructions, in which memory.
+
+use std::cell::RefCell;
+
+/// Elements below which handing work to other threads costs more than it saves.
+const SMALL: usize = 1 << 15;
+
+/// Whether work on this many elements is shared among the threads of the current pool.
+pub(crate) fn is_shared(elements: usize) -> bool {
+    elements >= SMALL && rayon::current_num_threads() > 1
+}
+
+/// Runs `work`, with all that is inlined into it compiled for the widest vectors that the processor has.
+///
+/// Rust contracts nothing into fused multiply-adds, so the result does not depend on the processor.
+#[inline(always)]
+pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+    pulp::Arch::new().dispatch(work)
+}
+
+/// Lends `work` a buffer of this thread, which is kept for the next caller. Its content is arbitrary.
+pub(crate) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    thread_local! {
+        static SCRATCH: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
+    }
+    let mut buffer = SCRATCH.take();
+    if buffer.len() < length {
+        buffer.resize(length, 0.0);
+    }
+    let result = work(&mut buffer[..length]);
+    SCRATCH.set(buffer);
+    result
+}
+
+/// Sixteen partial sums of a term of each value: vectorises, and rounds less than one running sum.
+#[inline(always)]
+pub(crate) fn fold(values: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+    let mut partial = [0.0_f32; 16];
+    let chunks = values.chunks_exact(16);
+    let tail: f32 = chunks.remainder().iter().map(|&value| term(value)).sum();
+    for chunk in chunks {
+        for (partial, &value) in partial.iter_mut().zip(chunk) {
+            *partial += term(value);
+        }
+    }
+    total(&partial) + tail
+}
+
+/// As [`fold`], over pairs of values.
+#[inline(always)]
+pub(crate) fn fold2(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut partial = [0.0_f32; 16];
+    let (lefts, rights) = (left.chunks_exact(16), right.chunks_exact(16));
+    let rest = lefts.remainder().iter().zip(rights.remainder());
+    let tail: f32 = rest.map(|(&left, &right)| term(left, right)).sum();
+    for (left, right) in lefts.zip(rights) {
+        for ((partial, &left), &right) in partial.iter_mut().zip(left).zip(right) {
+            *partial += term(left, right);
+        }
+    }
+    total(&partial) + tail
+}
+
+#[inline(always)]
+fn total(partial: &[f32; 16]) -> f32 {
+    partial.iter().sum()
+}
