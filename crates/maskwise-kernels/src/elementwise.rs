@@ -134,25 +134,23 @@ pub fn silu_times_backward(
 ) {
     let length = gate.len();
     assert!([up.len(), gradient.len(), for_gate.len(), for_up.len()].iter().all(|&other| other == length));
-    let some = |((((for_gate, for_up), gate), up), gradient): (
-        (((&mut [f32], &mut [f32]), &[f32]), &[f32]),
-        &[f32],
-    )| {
+    let some = |for_gate: &mut [f32], for_up: &mut [f32], [gate, up, gradient]: [&[f32]; 3]| {
         vectorized(|| {
             let inputs = gate.iter().zip(up).zip(gradient);
             for (((&gate, &up), &g), (for_gate, for_up)) in inputs.zip(for_gate.iter_mut().zip(for_up)) {
-                let open = sigmoid(gate);
-                *for_gate = g * up * (open * (1.0 + gate * (1.0 - open)));
-                *for_up = g * gate * open;
+                *for_gate = g * up * silu_slope(gate);
+                *for_up = g * gate * sigmoid(gate);
             }
         });
     };
     if !is_shared(length) {
-        return some(((((for_gate, for_up), gate), up), gradient));
+        return some(for_gate, for_up, [gate, up, gradient]);
     }
+    let inputs = gate.par_chunks(CHUNK).zip(up.par_chunks(CHUNK)).zip(gradient.par_chunks(CHUNK));
     let targets = for_gate.par_chunks_mut(CHUNK).zip(for_up.par_chunks_mut(CHUNK));
-    let parts = targets.zip(gate.par_chunks(CHUNK)).zip(up.par_chunks(CHUNK));
-    parts.zip(gradient.par_chunks(CHUNK)).for_each(some);
+    targets.zip(inputs).for_each(|((for_gate, for_up), ((gate, up), gradient))| {
+        some(for_gate, for_up, [gate, up, gradient]);
+    });
 }
 
 fn map(input: &[f32], output: &mut [f32], function: impl Fn(f32) -> f32 + Sync) {

@@ -1,7 +1,7 @@
 use super::ClipVisionConfig;
 use candle_core::{Result, Tensor};
 use maskwise_nn::layers::{Conv2d, LayerNorm, Linear};
-use maskwise_nn::ops;
+use maskwise_nn::ops::{self, KeyRanges};
 use maskwise_nn::weights::{Loaded, Weights};
 
 /// CLIP's vision transformer up to a chosen layer.
@@ -174,9 +174,17 @@ impl Attention {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let (batch, tokens, width) = x.dims3()?;
         let head_dim = width / self.heads;
+        let scale = (head_dim as f64).powf(-0.5);
+        if ops::on_cpu_in_f32(x) {
+            let [query, key, value] =
+                [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.forward(x));
+            let full = KeyRanges::full(tokens, tokens);
+            let mixed = ops::ranged_attention(&query?, &key?, &value?, self.heads, scale, &full)?;
+            return self.out_proj.forward(&mixed);
+        }
         let split = |x: Tensor| x.reshape((batch, tokens, self.heads, head_dim))?.transpose(1, 2);
         // The query is scaled right after its projection, in the tower's dtype.
-        let query = split(ops::multiply(&self.q_proj.forward(x)?, (head_dim as f64).powf(-0.5))?)?;
+        let query = split(ops::multiply(&self.q_proj.forward(x)?, scale)?)?;
         let (key, value) = (split(self.k_proj.forward(x)?)?, split(self.v_proj.forward(x)?)?);
         let mixed = ops::attention(&query, &key, &value, &|scores, _| Ok(scores))?;
         self.out_proj.forward(&mixed.transpose(1, 2)?.reshape((batch, tokens, width))?)

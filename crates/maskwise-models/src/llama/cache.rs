@@ -22,11 +22,11 @@ impl KeyValueCache {
         self.positions += positions;
     }
 
-    /// Appends `key` and `value` `[batch, heads, tokens, head_dim]` and returns all that the layer has.
+    /// Appends `key` and `value` `[batch, tokens, heads·head_dim]` and returns all that the layer has.
     pub(super) fn append(&mut self, layer: usize, key: Tensor, value: Tensor) -> Result<(Tensor, Tensor)> {
         let all = match self.layers[layer].take() {
             None => (key, value),
-            Some((keys, values)) => (Tensor::cat(&[keys, key], 2)?, Tensor::cat(&[values, value], 2)?),
+            Some((keys, values)) => (Tensor::cat(&[keys, key], 1)?, Tensor::cat(&[values, value], 1)?),
         };
         self.layers[layer] = Some(all.clone());
         Ok(all)

@@ -1,5 +1,6 @@
 //! LLaMA (spec 1.10), as `LlamaModel` of the reference.
 
+mod attention;
 mod cache;
 mod config;
 mod model;

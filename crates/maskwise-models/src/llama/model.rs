@@ -1,7 +1,8 @@
+use super::attention::{Attention, Placement};
 use super::{KeyValueCache, LlamaConfig};
 use candle_core::{DType, Result, Tensor};
 use maskwise_nn::layers::{Embedding, Linear, RmsNorm};
-use maskwise_nn::ops::{self, RotaryTables};
+use maskwise_nn::ops::{self, KeyRanges, RotaryTables};
 use maskwise_nn::weights::{Loaded, Weights};
 
 /// The decoder of LLaMA with its embedding table and output head.
@@ -101,7 +102,7 @@ impl LlamaModel {
     pub fn forward_observed(
         &self,
         embeddings: &Tensor,
-        mut cache: Option<&mut KeyValueCache>,
+        cache: Option<&mut KeyValueCache>,
         attention_mask: Option<&Tensor>,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor> {
@@ -114,15 +115,43 @@ impl LlamaModel {
                 self.config.max_position_embeddings
             );
         }
-        let mask = self.mask(embeddings, start, attention_mask)?;
+        let placement = self.place(embeddings, start, attention_mask)?;
+        self.run(embeddings, &placement, cache, observe)
+    }
+
+    /// The hidden states after the final normalisation of tokens packed into one row, as when several continuations share a prefix:
+    /// `embeddings` `[batch, tokens, hidden_size]` to the same shape.
+    ///
+    /// Token `t` stands at `positions[t]`, whatever its place in the row, and sees the keys of `ranges`, one for each token or for
+    /// each token of each row of the batch; the keys are the tokens themselves.
+    ///
+    /// # Errors
+    /// When a position is not below `max_position_embeddings`, a range ends beyond the tokens, or counts do not fit.
+    pub fn forward_packed(
+        &self,
+        embeddings: &Tensor,
+        positions: &[u32],
+        ranges: &[KeyRanges],
+    ) -> Result<Tensor> {
+        let placement = Placement::Ranges { positions: positions.to_vec(), ranges: ranges.to_vec() };
+        self.run(embeddings, &placement, None, &mut |_, _| ())
+    }
+
+    fn run(
+        &self,
+        embeddings: &Tensor,
+        placement: &Placement,
+        mut cache: Option<&mut KeyValueCache>,
+        observe: &mut dyn FnMut(usize, &Tensor),
+    ) -> Result<Tensor> {
         let mut hidden = embeddings.clone();
         for (index, layer) in self.layers.iter().enumerate() {
             let cached = cache.as_deref_mut().map(|cache| (cache, index));
-            hidden = layer.forward(&hidden, &self.rotary, start, mask.as_ref(), cached)?;
+            hidden = layer.forward(&hidden, &self.rotary, placement, cached)?;
             observe(index, &hidden);
         }
         if let Some(cache) = cache {
-            cache.advance(tokens);
+            cache.advance(embeddings.dim(1)?);
         }
         self.norm.forward(&hidden)
     }
@@ -133,6 +162,18 @@ impl LlamaModel {
     /// When the width differs.
     pub fn logits(&self, hidden: &Tensor) -> Result<Tensor> {
         self.lm_head.forward(hidden)
+    }
+
+    /// Consecutive positions from `start` on and causal attention; by ranges of keys where the kernels take them.
+    fn place(&self, embeddings: &Tensor, start: usize, attention_mask: Option<&Tensor>) -> Result<Placement> {
+        let (batch, tokens, _) = embeddings.dims3()?;
+        if ops::on_cpu_in_f32(embeddings)
+            && let Some(ranges) = causal_ranges(batch, tokens, start, attention_mask)?
+        {
+            let positions = (start as u32..(start + tokens) as u32).collect();
+            return Ok(Placement::Ranges { positions, ranges });
+        }
+        Ok(Placement::Mask { start, mask: self.mask(embeddings, start, attention_mask)? })
     }
 
     /// The additive mask `[batch or 1, 1, tokens, start + tokens]`; none for a single new token, which sees everything.
@@ -163,6 +204,30 @@ impl LlamaModel {
     }
 }
 
+/// What each token sees, if the tokens that are not padding come first in every row of `attention_mask` `[batch, keys]`.
+fn causal_ranges(
+    batch: usize,
+    tokens: usize,
+    start: usize,
+    attention_mask: Option<&Tensor>,
+) -> Result<Option<Vec<KeyRanges>>> {
+    let keys = start + tokens;
+    let causal = KeyRanges::causal(tokens, keys);
+    let Some(attention_mask) = attention_mask else { return Ok(Some(causal)) };
+    if attention_mask.dims() != [batch, keys] {
+        return Ok(None);
+    }
+    let mut ranges = Vec::with_capacity(batch * tokens);
+    for row in attention_mask.to_dtype(DType::U8)?.to_vec2::<u8>()? {
+        let kept = row.iter().take_while(|kept| **kept == 1).count();
+        if kept == 0 || row[kept..].iter().any(|hidden| *hidden != 0) {
+            return Ok(None);
+        }
+        ranges.extend(causal.iter().map(|range| KeyRanges::up_to(kept.min(range.end as usize))));
+    }
+    Ok(Some(ranges))
+}
+
 #[derive(Debug, Clone)]
 struct DecoderLayer {
     input_layernorm: RmsNorm,
@@ -191,73 +256,14 @@ impl DecoderLayer {
         &self,
         x: &Tensor,
         rotary: &RotaryTables,
-        start: usize,
-        mask: Option<&Tensor>,
+        placement: &Placement,
         cache: Option<(&mut KeyValueCache, usize)>,
     ) -> Result<Tensor> {
-        let attended =
-            self.self_attn.forward(&self.input_layernorm.forward(x)?, rotary, start, mask, cache)?;
+        let attended = self.self_attn.forward(&self.input_layernorm.forward(x)?, rotary, placement, cache)?;
         let x = (x + attended)?;
         let normalized = self.post_attention_layernorm.forward(&x)?;
-        let gate = ops::silu(&self.gate_proj.forward(&normalized)?)?;
-        let inner = (gate * self.up_proj.forward(&normalized)?)?;
+        let (gate, up) = (self.gate_proj.forward(&normalized)?, self.up_proj.forward(&normalized)?);
+        let inner = ops::silu_times(&gate, &up)?;
         &x + self.down_proj.forward(&inner)?
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    o_proj: Linear,
-    heads: usize,
-    key_value_heads: usize,
-    head_dim: usize,
-}
-
-impl Attention {
-    fn load(config: &LlamaConfig, weights: &Weights) -> Loaded<Self> {
-        let (width, head_dim) = (config.hidden_size, config.head_dim());
-        let (query, key_value) = (config.num_attention_heads * head_dim, config.key_value_heads() * head_dim);
-        let load = |input, output, name: &str| Linear::load_without_bias(input, output, &weights.pp(name));
-        Ok(Self {
-            q_proj: load(width, query, "q_proj")?,
-            k_proj: load(width, key_value, "k_proj")?,
-            v_proj: load(width, key_value, "v_proj")?,
-            o_proj: load(query, width, "o_proj")?,
-            heads: config.num_attention_heads,
-            key_value_heads: config.key_value_heads(),
-            head_dim,
-        })
-    }
-
-    fn forward(
-        &self,
-        x: &Tensor,
-        rotary: &RotaryTables,
-        start: usize,
-        mask: Option<&Tensor>,
-        cache: Option<(&mut KeyValueCache, usize)>,
-    ) -> Result<Tensor> {
-        let (batch, tokens, _) = x.dims3()?;
-        let split = |x: Tensor, heads| {
-            x.reshape((batch, tokens, heads, self.head_dim))?.transpose(1, 2)?.contiguous()
-        };
-        let query = ops::apply_rotary(&split(self.q_proj.forward(x)?, self.heads)?, rotary, start)?;
-        let key = ops::apply_rotary(&split(self.k_proj.forward(x)?, self.key_value_heads)?, rotary, start)?;
-        let value = split(self.v_proj.forward(x)?, self.key_value_heads)?;
-        let (key, value) = match cache {
-            Some((cache, layer)) => cache.append(layer, key, value)?,
-            None => (key, value),
-        };
-        let groups = self.heads / self.key_value_heads;
-        let (key, value) = (ops::repeat_key_value(&key, groups)?, ops::repeat_key_value(&value, groups)?);
-        // The scores are divided after the product, where half precision has rounded them, as in the reference's eager attention.
-        let mixed = ops::attention(&query, &key, &value, &|scores, _| {
-            let scores = ops::divide(&scores, (self.head_dim as f64).sqrt())?;
-            mask.map_or(Ok(scores.clone()), |mask| scores.broadcast_add(mask))
-        })?;
-        self.o_proj.forward(&mixed.transpose(1, 2)?.reshape((batch, tokens, self.heads * self.head_dim))?)
     }
 }

@@ -1,7 +1,7 @@
 use crate::error::{ModelError, Result};
 use candle_core::{DType, Device, Tensor};
 use maskwise_nn::layers::{Conv2d, LayerNorm, LayerNorm2d, Linear};
-use maskwise_nn::ops;
+use maskwise_nn::ops::{self, KeyRanges};
 use maskwise_nn::weights::Weights;
 
 type TensorResult = candle_core::Result<Tensor>;
@@ -201,6 +201,9 @@ impl Attention {
     /// `x` `[batch, height, width, dim]`; every cell attends to every cell.
     fn forward(&self, x: &Tensor) -> TensorResult {
         let (batch, height, width, dim) = x.dims4()?;
+        if ops::on_cpu_in_f32(x) {
+            return self.proj.forward(&self.attend_with_position_columns(x)?);
+        }
         let (cells, head_dim) = (height * width, self.head_dim);
         let heads = dim / head_dim;
         let qkv =
@@ -216,12 +219,39 @@ impl Attention {
         let rel_h = along_rows(&cells_of_query, &for_rows)?;
         let rel_w = along_rows(&cells_of_query.transpose(1, 2)?, &for_columns)?.transpose(1, 2)?;
         let scaled = ops::multiply(&query, (head_dim as f64).powf(-0.5))?;
-        let mixed = if query.dtype() == DType::F32 {
-            attend_with_position_columns(&scaled, &key, &value, &rel_h, &rel_w)?
-        } else {
-            attend_with_added_positions(&scaled, &key, &value, &rel_h, &rel_w)?
-        };
+        let mixed = attend_with_added_positions(&scaled, &key, &value, &rel_h, &rel_w)?;
         self.proj.forward(&mixed.transpose(1, 2)?.reshape((batch, height, width, dim))?)
+    }
+
+    /// Attention whose relative terms ride along in the product: `[q, rel_h, rel_w]·[k, row, column]ᵀ`, where `row` and `column`
+    /// are one-hot. The sum is the same and no further matrix of scores is made. The heads stay side by side in each cell.
+    fn attend_with_position_columns(&self, x: &Tensor) -> TensorResult {
+        let (batch, height, width, dim) = x.dims4()?;
+        let (cells, head_dim) = (height * width, self.head_dim);
+        let heads = dim / head_dim;
+        let qkv = self.qkv.forward(x)?.reshape((batch, cells, 3 * dim))?;
+        let part = |index: usize| qkv.narrow(2, index * dim, dim)?.contiguous();
+        let (query, key, value) = (part(0)?, part(1)?, part(2)?);
+
+        let for_rows = relative_positions(&self.rel_pos_h, height, height)?;
+        let for_columns = relative_positions(&self.rel_pos_w, width, width)?;
+        let rel_h = along_rows(&query.reshape((batch, height, width * heads, head_dim))?, &for_rows)?;
+        let by_columns = query.reshape((batch, height, width, heads * head_dim))?.transpose(1, 2)?;
+        let by_columns = by_columns.reshape((batch, width, height * heads, head_dim))?;
+        let rel_w = along_rows(&by_columns, &for_columns)?;
+        let rel_w = rel_w.reshape((batch, width, height, heads * width))?.transpose(1, 2)?.contiguous()?;
+
+        let of_heads = |x: &Tensor| x.reshape((batch, cells, heads, ()));
+        // The relative terms use the unscaled query.
+        let scaled = (of_heads(&query)? * (head_dim as f64).powf(-0.5))?;
+        let query = Tensor::cat(&[&scaled, &of_heads(&rel_h)?, &of_heads(&rel_w)?], 3)?;
+        let place = one_hot_cells(height, width, x.device())?.reshape((1, cells, 1, height + width))?;
+        let place = place.broadcast_as((batch, cells, heads, height + width))?;
+        let key = Tensor::cat(&[&of_heads(&key)?, &place.contiguous()?], 3)?;
+        let (query, key) = (query.flatten_from(2)?, key.flatten_from(2)?);
+        let full = KeyRanges::full(cells, cells);
+        let mixed = ops::ranged_attention(&query, &key, &value, heads, 1.0, &full)?;
+        mixed.reshape((batch, height, width, dim))
     }
 }
 
@@ -232,25 +262,6 @@ fn along_rows(query: &Tensor, table: &Tensor) -> TensorResult {
     let rows = query.transpose(0, 1)?.reshape((height, batch * width, dim))?;
     let product = ops::matmul(&rows, &table.t()?.contiguous()?)?;
     product.reshape((height, batch, width, ()))?.transpose(0, 1)?.contiguous()
-}
-
-/// Attention whose relative terms ride along in the product: `[q, rel_h, rel_w]·[k, row, column]ᵀ`, where `row` and `column`
-/// are one-hot. The sum is the same and no further matrix of scores is made.
-fn attend_with_position_columns(
-    query: &Tensor,
-    key: &Tensor,
-    value: &Tensor,
-    rel_h: &Tensor,
-    rel_w: &Tensor,
-) -> TensorResult {
-    let (batch, heads, cells, _) = query.dims4()?;
-    let (height, width) = (rel_h.dim(1)?, rel_h.dim(2)?);
-    let shape = (batch, heads, cells, ());
-    let query = Tensor::cat(&[query, &rel_h.reshape(shape)?, &rel_w.contiguous()?.reshape(shape)?], 3)?;
-    let place = one_hot_cells(height, width, query.device())?;
-    let place = place.broadcast_as((batch, heads, cells, height + width))?;
-    let key = Tensor::cat(&[key, &place], 3)?;
-    ops::attention(&query, &key, value, &|scores, _| Ok(scores))
 }
 
 /// `[height·width, height + width]`: a one in the row's column and one in the column's.

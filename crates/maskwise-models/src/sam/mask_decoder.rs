@@ -130,7 +130,7 @@ impl Mlp {
         for (index, layer) in self.layers.iter().enumerate() {
             x = layer.forward(&x)?;
             if index < last {
-                x = x.relu()?;
+                x = ops::relu(&x)?;
             }
         }
         Ok(x)

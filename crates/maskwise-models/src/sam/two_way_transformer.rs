@@ -1,7 +1,7 @@
 use crate::error::{ModelError, Result};
 use candle_core::Tensor;
 use maskwise_nn::layers::{LayerNorm, Linear};
-use maskwise_nn::ops;
+use maskwise_nn::ops::{self, KeyRanges};
 use maskwise_nn::weights::Weights;
 
 type TensorResult = candle_core::Result<Tensor>;
@@ -109,7 +109,7 @@ impl TwoWayBlock {
         let queries = (&queries + attended)?;
         let queries = self.norm2.forward(&queries)?;
 
-        let inner = self.lin1.forward(&queries)?.relu()?;
+        let inner = ops::relu(&self.lin1.forward(&queries)?)?;
         let queries = self.norm3.forward(&(&queries + self.lin2.forward(&inner)?)?)?;
 
         let query = (&queries + query_positions)?;
@@ -149,19 +149,25 @@ impl Attention {
 
     fn forward(&self, query: &Tensor, key: &Tensor, value: &Tensor) -> TensorResult {
         let head_dim = self.q_proj.output() / self.heads;
-        let split = |x: Tensor| {
-            let (batch, tokens, _) = x.dims3()?;
-            x.reshape((batch, tokens, self.heads, head_dim))?.transpose(1, 2)
-        };
+        let scale = (head_dim as f64).sqrt();
         // The image cells of the first layer are a permuted view in the reference, whose layers then add the bias to a rounded product;
         // they are given as `[1, batch, cells, dim]` here.
         let project = |layer: &Linear, x: &Tensor| {
             let x = layer.forward(x)?;
-            split(if x.rank() == 4 { x.squeeze(0)? } else { x })
+            if x.rank() == 4 { x.squeeze(0) } else { Ok(x) }
         };
         let query = project(&self.q_proj, query)?;
         let (key, value) = (project(&self.k_proj, key)?, project(&self.v_proj, value)?);
-        let scale = (head_dim as f64).sqrt();
+        if ops::on_cpu_in_f32(&query) {
+            let full = KeyRanges::full(query.dim(1)?, key.dim(1)?);
+            let mixed = ops::ranged_attention(&query, &key, &value, self.heads, 1.0 / scale, &full)?;
+            return self.out_proj.forward(&mixed);
+        }
+        let split = |x: &Tensor| {
+            let (batch, tokens, _) = x.dims3()?;
+            x.reshape((batch, tokens, self.heads, head_dim))?.transpose(1, 2)
+        };
+        let (query, key, value) = (split(&query)?, split(&key)?, split(&value)?);
         let mixed = ops::attention(&query, &key, &value, &|scores, _| ops::divide(&scores, scale))?;
         self.out_proj.forward(&mixed.transpose(1, 2)?.flatten_from(2)?)
     }
