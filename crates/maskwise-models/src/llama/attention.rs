@@ -24,10 +24,10 @@ pub(super) enum Placement {
 
 #[derive(Debug, Clone)]
 pub(super) struct Attention {
-    q_proj: Linear,
-    k_proj: Linear,
-    v_proj: Linear,
-    o_proj: Linear,
+    pub(super) q_proj: Linear,
+    pub(super) k_proj: Linear,
+    pub(super) v_proj: Linear,
+    pub(super) o_proj: Linear,
     heads: usize,
     key_value_heads: usize,
     head_dim: usize,

@@ -54,13 +54,18 @@ impl Linear {
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if x.dtype() != DType::BF16 {
-            return ops::linear(x, &self.weight, self.bias.as_ref());
-        }
-        ops::with_gradient_to_input(x, &self.weight, self.bias.as_ref(), |x| self.forward_bf16(x))
+        let (weight, bias) = (&self.weight, self.bias.as_ref());
+        let product = if x.dtype() == DType::BF16 {
+            ops::with_gradient_to_input(x, weight, bias, |x| self.product_in_bf16(x))?
+        } else {
+            ops::linear(x, weight, bias)?
+        };
+        let Some(adapter) = &self.adapter else { return Ok(product) };
+        let addition = adapter.forward(&x.reshape(((), weight.dim(1)?))?)?;
+        &product + addition.reshape(product.shape())?
     }
 
-    fn forward_bf16(&self, x: &Tensor) -> Result<Tensor> {
+    fn product_in_bf16(&self, x: &Tensor) -> Result<Tensor> {
         let (output, input) = self.weight.dims2()?;
         let mut shape = x.dims().to_vec();
         let rows = x.reshape(((), input))?;
@@ -72,10 +77,6 @@ impl Linear {
                 rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?
             }
             None => ops::product(&rows, &self.weight.t()?)?,
-        };
-        let product = match &self.adapter {
-            Some(adapter) => (product + adapter.forward(&rows)?)?,
-            None => product,
         };
         if let Some(last) = shape.last_mut() {
             *last = output;
