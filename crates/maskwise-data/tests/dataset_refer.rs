@@ -10,7 +10,7 @@ use std::sync::Arc;
 use image::RgbImage;
 use maskwise_data::dataset::{
     Composition, Convention, Mixture, Refer, ReferValidation, Templates, TrainingItem, ValidationDataset,
-    default_split_by,
+    default_split_by, refer_group,
 };
 use maskwise_data::image::{DecodeOptions, decode_path};
 use maskwise_data::mask::png;
@@ -195,6 +195,16 @@ fn lisa_strips_and_refuses_false_premises() {
     let item = mixture.item(0, 0).unwrap();
     assert!(item.conversations[0].rounds[0].0.contains(" left edge "), "{item:?}");
     assert!(!item.conversations[0].rounds[0].0.contains("  "));
+}
+
+#[test]
+fn a_group_opens_its_members_by_the_convention() {
+    let root = layout("refcoco", &references(), &annotations());
+    let group = refer_group("refer_seg", root.path(), &["refcoco"], &read()).unwrap();
+    assert!(group.item(0, 0).unwrap().id.starts_with("refcoco: "));
+    let error =
+        refer_group("refer_seg", root.path(), &["refcoco", "refcocog"], &read()).err().unwrap().to_string();
+    assert!(error.contains("refcocog/refs(umd_exclude_unified).p"), "{error}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use image::{GrayImage, RgbImage};
 use maskwise_data::dataset::{
     Composition, Convention, DatasetError, Instruct, LabelMaps, Mixture, PartInstances, Templates,
-    TrainingDataset, TrainingItem,
+    TrainingDataset, TrainingItem, semantic_group,
 };
 use maskwise_data::mask::png;
 use serde_json::{Value, json};
@@ -99,6 +99,26 @@ fn ade20k_counts_from_one_and_skips_images_without_labels() {
         answers.iter().filter(|answer| answer.contains(" but ")).copied().collect();
     assert!(corrections.contains("no sky but wall"), "{corrections:?}");
     assert!(!corrections.iter().any(|answer| answer.starts_with("no wall") || answer.ends_with("but cat")));
+}
+
+#[test]
+fn groups_draw_their_members_alike() {
+    let root = ade20k();
+    put(root.path(), "cocostuff/cocostuff_classes.txt", b"0: unlabeled\n1: person\n");
+    picture(root.path(), "coco/train2017/7.jpg");
+    grey(root.path(), "cocostuff/train2017/7.png", [0; 4]);
+    let group = semantic_group("sem_seg", root.path(), &["ade20k", "cocostuff"], &lisa()).unwrap();
+    let of_coco = items(group, 1000).iter().filter(|item| item.id.starts_with("cocostuff")).count();
+    // Half of them, within six standard deviations.
+    assert!((405..595).contains(&of_coco), "{of_coco}");
+    let error = |members: &[&str]| {
+        semantic_group("sem_seg", root.path(), members, &lisa()).err().unwrap().to_string()
+    };
+    assert!(
+        error(&["ade20k", "ade"]).contains("\"ade\" is no semantic dataset; there are ade20k, cocostuff")
+    );
+    assert!(error(&["mapillary"]).contains("config_v2.0.json"));
+    assert!(error(&[]).contains("no dataset"));
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod coco;
 mod composition;
 mod error;
 mod files;
+mod groups;
 mod instruct;
 mod item;
 mod loader;
@@ -15,6 +16,7 @@ mod templates;
 
 pub use composition::{Composition, Convention};
 pub use error::DatasetError;
+pub use groups::{CORRECT_REFER_SEG, NEG_REFER_SEG, REFER_SEG, SEM_SEG, refer_group, semantic_group};
 pub use instruct::Instruct;
 pub use item::{TrainingConversation, TrainingItem, ValidationItem};
 pub use loader::{Loader, LoaderConfig};
