@@ -4,11 +4,15 @@
 //! result is the same on any; small work stays on the calling thread.
 
 pub mod attention;
+pub mod cross_entropy;
 pub mod elementwise;
 pub mod gemv;
+pub mod mask_losses;
 pub mod matmul;
 pub mod norms;
+pub mod optimizer;
 pub mod resize;
 pub mod rotary;
 pub mod rows;
+pub mod upsample;
 mod work;
