@@ -397,6 +397,33 @@ mod tests {
     }
 
     #[test]
+    fn other_devices_compute_the_same() {
+        let (slices, tensors) = (parameters(&[0.5, -1.25], &[4.0]), parameters(&[0.5, -1.25], &[4.0]));
+        let config = AdamWConfig { weight_decay: 0.01, ..AdamWConfig::default() };
+        let mut by_slices = AdamW::new(config.clone(), &slices).unwrap();
+        let mut by_tensors = AdamW::new(config, &tensors).unwrap();
+        for (state, (_, variable)) in by_tensors.states.iter_mut().zip(tensors.iter()) {
+            let zeros = || Tensor::zeros(variable.shape(), DType::F32, &Device::Cpu).unwrap();
+            state.moments = Moments::Device { first: zeros(), second: zeros() };
+        }
+        for step in [1.0, -3.0, 0.5] {
+            let gradients = gradients(&[&[step, 0.2], &[1e-3 * step]]);
+            by_slices.step(&slices, &gradients, 0.1, 0.5).unwrap();
+            by_tensors.step(&tensors, &gradients, 0.1, 0.5).unwrap();
+        }
+        for name in ["a", "b"] {
+            for (left, right) in values(&slices, name).iter().zip(values(&tensors, name)) {
+                assert!((left - right).abs() <= 4e-7 * left.abs(), "{name}: {left} {right}");
+            }
+            let moment =
+                |optimizer: &AdamW, of: &Parameters| optimizer.moment(name, of.get(name).unwrap()).unwrap();
+            let second = |moment: Moment| moment.second.to_vec1::<f32>().unwrap()[0];
+            let (left, right) = (second(moment(&by_slices, &slices)), second(moment(&by_tensors, &tensors)));
+            assert!((left - right).abs() <= 4e-7 * left, "{left} {right}");
+        }
+    }
+
+    #[test]
     fn the_scale_of_the_gradients_is_applied_before_the_moments() {
         let scaled = parameters(&[1.0, 2.0], &[3.0]);
         let plain = parameters(&[1.0, 2.0], &[3.0]);

@@ -15,7 +15,10 @@ use maskwise_models::systems::read::{ModelFiles, ModelPlaces, PartTypes};
 use maskwise_train::read::{
     LoraConfig, LossWeights, Part, PreparedItem, ReadLearner, ReadSettings, TrainedWeightsConfig,
 };
-use maskwise_train::{Gradients, Learner, LossTerms, MicroBatch};
+use maskwise_train::{
+    AdamW, AdamWConfig, Decay, Gradients, Learner, LossTerms, MicroBatch, Schedule, clip_coefficient,
+    global_norm,
+};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -171,4 +174,94 @@ fn losses_and_gradients_equal_the_recorded_step() {
     let head = "model.visual_model.mask_decoder.iou_prediction_head.layers.2.bias";
     let index = learner.parameters().iter().position(|(name, _)| name == head).unwrap();
     assert!(gradients[index].is_none(), "the IoU head has no part in the loss");
+}
+
+/// The recorded schedule with the learning rates of DeepSpeed, or without decay.
+fn schedule(goldens: &Goldens, run: &str) -> (Schedule, u64) {
+    let recorded = goldens.value("deepspeed_lr");
+    let learning_rate = recorded["lr"].as_f64().unwrap();
+    let total = recorded["total_num_steps"].as_u64().unwrap();
+    let deepspeed_first_step = run == "deepspeed_lr";
+    let warmup_steps = if deepspeed_first_step { recorded["warmup"].as_u64().unwrap() } else { 0 };
+    let decay = if deepspeed_first_step { Decay::Linear } else { Decay::Constant };
+    (Schedule { learning_rate, warmup_steps, decay, deepspeed_first_step }, total)
+}
+
+/// The recorded parameters after `step` steps of `run`. Where a gradient is below 1e-7 the first steps of Adam, which are of the rate's
+/// size whatever the gradient's, turn its noise into a whole step; `smallest` says where.
+fn check_parameters(
+    goldens: &Goldens,
+    learner: &ReadLearner,
+    smallest: &[Option<Tensor>],
+    run: &str,
+    step: u64,
+) {
+    let prefix = format!("{run}/after_step{step}/");
+    let (mut compared, mut left_out, mut worst) = (0, 0, 0.0_f64);
+    for name in goldens.names().filter(|name| name.starts_with(&prefix)) {
+        let own = own_name(name).trim_end_matches("[rows]");
+        let index = learner.parameters().iter().position(|(known, _)| known == own).unwrap();
+        let parameter = learner.parameters().get(own).unwrap().as_detached_tensor();
+        let pairs = goldens.pairs(name, &recorded_part(goldens, name, &parameter));
+        let gradients = match &smallest[index] {
+            Some(smallest) => goldens.pairs(name, &recorded_part(goldens, name, smallest)),
+            // Without gradient it must stay exactly as it was, which the comparison shows.
+            None => vec![(1.0, 0.0); pairs.len()],
+        };
+        for ((found, recorded), (gradient, _)) in pairs.into_iter().zip(gradients) {
+            compared += 1;
+            if gradient < 1e-7 && gradient > 0.0 {
+                left_out += 1;
+                continue;
+            }
+            let error = (found - recorded).abs();
+            worst = worst.max(error);
+            assert!(error < 3e-5, "{name}: {found} instead of {recorded}");
+        }
+    }
+    println!("{run}, {step} steps: {compared} elements compared, {left_out} left out, worst {worst:.1e}");
+    assert!(compared > 10_000 && left_out * 50 < compared, "{left_out} of {compared} elements left out");
+}
+
+fn train_as_recorded(folder: &Path, goldens: &Goldens, run: &str) {
+    let learner = learner(folder, goldens);
+    let items = items(folder, goldens, &learner);
+    let (schedule, total) = schedule(goldens, run);
+    let mut optimizer = AdamW::new(AdamWConfig::default(), learner.parameters()).unwrap();
+    let mut smallest: Vec<Option<Tensor>> = vec![None; learner.parameters().iter().len()];
+    let recorded_steps: Vec<usize> = (0..goldens.value("steps").as_array().unwrap().len())
+        .filter(|index| goldens.value("steps")[*index]["run"] == run)
+        .collect();
+    for (step, index) in recorded_steps.into_iter().enumerate() {
+        let (terms, gradients) = learner.micro_batch(&MicroBatch { items: &items, seed: 1 }).unwrap();
+        check_losses(goldens, index, &terms);
+        let recorded = &goldens.value("steps")[index];
+        let norm = global_norm(&gradients).unwrap();
+        let recorded_norm = recorded["grad_norm"].as_f64().unwrap();
+        assert!(
+            (norm - recorded_norm).abs() < 2e-5 * recorded_norm,
+            "norm {norm} instead of {recorded_norm}"
+        );
+        let rate = schedule.rate(step as u64, total);
+        assert!((rate - recorded["lr"].as_f64().unwrap()).abs() < 1e-15);
+        let coefficient = clip_coefficient(norm, 1.0);
+        for (smallest, gradient) in smallest.iter_mut().zip(&gradients) {
+            let Some(gradient) = gradient else { continue };
+            let clipped = (gradient.abs().unwrap() * coefficient).unwrap();
+            *smallest =
+                Some(smallest.as_ref().map_or(clipped.clone(), |least| least.minimum(&clipped).unwrap()));
+        }
+        optimizer.step(learner.parameters(), &gradients, rate, coefficient).unwrap();
+        if step != 1 {
+            check_parameters(goldens, &learner, &smallest, run, step as u64 + 1);
+        }
+    }
+}
+
+#[test]
+fn parameters_equal_the_recorded_ones_after_one_and_three_steps() {
+    let Some(folder) = goldens_folder() else { return };
+    let goldens = Goldens::open(&folder, "train");
+    train_as_recorded(&folder, &goldens, "const_lr");
+    train_as_recorded(&folder, &goldens, "deepspeed_lr");
 }
