@@ -75,6 +75,13 @@ impl DataSection {
         }
         if let Some(validation) = &self.validation {
             check_folder("data.validation.folder", validation.kind, validation.folder.as_deref())?;
+            let referring = [DatasetKind::ReferSeg, DatasetKind::NegReferSeg, DatasetKind::CorrectReferSeg];
+            if referring.contains(&validation.kind) && validation.subset.is_none() {
+                return Err(TrainError::setting(
+                    "data.validation.subset",
+                    "is missing; name one, as refcocog",
+                ));
+            }
             if validation.limit == Some(0) {
                 return Err(TrainError::setting(
                     "data.validation.limit",

@@ -1,10 +1,12 @@
 //! What `maskwise train CONFIG.toml` reads: one struct for each section, every key known, every default written out in the run folder.
 
 mod check;
+mod datasets;
 
 use crate::read::{LoraConfig, LossWeights, Part};
 use crate::run::RunSettings;
 use crate::{AdamWConfig, Schedule, TrainError};
+use maskwise_data::dataset::Convention;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs;
@@ -87,6 +89,9 @@ pub struct DataSection {
     pub datasets: Vec<DatasetSection>,
     /// The dataset that validation runs on.
     pub validation: Option<ValidationSection>,
+    /// Whose rules items are composed by.
+    #[serde(default)]
+    pub convention: Convention,
     /// JSON file of question and answer templates; LISA's own are built in.
     pub templates: Option<PathBuf>,
     /// The most conversations about one image.
@@ -133,9 +138,11 @@ pub enum DatasetKind {
 pub struct DatasetSection {
     /// Its layout.
     pub kind: DatasetKind,
-    /// Where it lies; every kind needs it but Tabletop.
+    /// Where it lies; every kind needs it but Tabletop. For `reason_seg` the folder with the pictures, for the others the one that holds
+    /// `ade20k`, `coco`, `refer_seg` and so on as the reference's `dataset_dir` does (spec 6).
     pub folder: Option<PathBuf>,
-    /// For `sem_seg` and the referring kinds, which sets of the folder, with equal rates: `ade20k`, `refcoco+` and so on.
+    /// For `sem_seg` and the referring kinds, which sets of the folder, with equal rates: `ade20k`, `refcoco+` and so on; those of the
+    /// papers if left out.
     #[serde(default)]
     pub subsets: Vec<String>,
     /// LISA's `explanatory/train.json` for `reason_seg`.
@@ -143,6 +150,16 @@ pub struct DatasetSection {
     /// How often it is drawn from, relative to the others; above 0.
     #[serde(default = "default_rate")]
     pub rate: f64,
+    /// For `tabletop`, columns and rows of a picture.
+    #[serde(default = "default_size")]
+    pub size: usize,
+    /// For `tabletop`, which world.
+    #[serde(default)]
+    pub world_seed: u64,
+}
+
+fn default_size() -> usize {
+    256
 }
 
 fn default_rate() -> f64 {
@@ -155,17 +172,23 @@ fn default_rate() -> f64 {
 pub struct ValidationSection {
     /// Its layout.
     pub kind: DatasetKind,
-    /// Where it lies; every kind needs it but Tabletop.
+    /// Where it lies, as for training.
     pub folder: Option<PathBuf>,
-    /// For the referring kinds, which set and split: `refcocog` and `val`.
+    /// For the referring kinds, which set: `refcocog`.
     pub subset: Option<String>,
-    /// The split, where the layout has several in a folder.
+    /// For the referring kinds and Tabletop, which split; the validation split if left out.
     pub split: Option<String>,
     /// The most items that are taken, the first ones; all if left out.
     pub limit: Option<usize>,
     /// How many of the items are drawn as pictures.
     #[serde(default)]
     pub pictures: usize,
+    /// For `tabletop`, columns and rows of a picture.
+    #[serde(default = "default_size")]
+    pub size: usize,
+    /// For `tabletop`, which world.
+    #[serde(default)]
+    pub world_seed: u64,
 }
 
 impl TrainConfig {

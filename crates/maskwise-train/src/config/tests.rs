@@ -136,3 +136,41 @@ fn the_run_folder_says_what_the_run_is() {
     let missing = TrainConfig::read(&folder.path().join("none.toml")).unwrap_err().to_string();
     assert!(missing.contains("cannot read") && missing.contains("none.toml"), "{missing}");
 }
+
+fn tabletop(more: &str) -> TrainConfig {
+    let folder = std::env::temp_dir().display().to_string().replace('\\', "/");
+    let data = "kind = \"tabletop\"\nsize = 64\nworld_seed = 3\n";
+    let text = smallest().replace(&format!("kind = \"reason_seg\"\nfolder = \"{folder}\"\n"), data);
+    TrainConfig::parse(&(text + more)).unwrap()
+}
+
+#[test]
+fn the_mixture_draws_what_the_recipe_names() {
+    let config = tabletop("");
+    let item = config.data.mixture().unwrap().item(1, 5).unwrap();
+    assert!(item.id.starts_with("tabletop train") && item.image.dimensions() == (64, 64), "{}", item.id);
+    assert!((1..=3).contains(&item.conversations.len()));
+    assert_eq!(config.data.mixture().unwrap().item(1, 5).unwrap(), item);
+
+    let mut other = config.clone();
+    other.data.datasets[0].kind = DatasetKind::SemSeg;
+    other.data.datasets[0].subsets = vec!["imagenet".to_owned()];
+    assert!(other.data.mixture().err().unwrap().to_string().contains("`imagenet` is no semantic set"));
+    other.data.datasets[0].kind = DatasetKind::ReasonSeg;
+    other.data.datasets[0].folder = Some("nowhere".into());
+    assert!(other.data.mixture().err().unwrap().to_string().contains("nowhere"));
+}
+
+#[test]
+fn validation_takes_the_first_items() {
+    let questions = maskwise_data::text::QuestionTemplates::read;
+    assert!(tabletop("").data.open_validation(questions()).unwrap().is_none());
+    let section = "[data.validation]\nkind = \"tabletop\"\nsize = 64\n";
+    let set = tabletop(&format!("{section}limit = 3\n")).data.open_validation(questions()).unwrap().unwrap();
+    assert_eq!((set.name(), set.len()), ("tabletop", 3));
+    assert!(set.item(2).unwrap().id.starts_with("tabletop validation 2"));
+    let endless = tabletop(section).data.open_validation(questions());
+    assert!(endless.err().unwrap().to_string().starts_with("data.validation.limit"));
+    let wrong = tabletop(&format!("{section}limit = 3\nsplit = \"new\"\n")).data.open_validation(questions());
+    assert!(wrong.err().unwrap().to_string().starts_with("data.validation.split"));
+}
