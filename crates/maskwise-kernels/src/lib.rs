@@ -4,6 +4,7 @@
 //! result is the same on any; small work stays on the calling thread.
 
 pub mod attention;
+pub mod convolution;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod gemv;

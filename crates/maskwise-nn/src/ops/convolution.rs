@@ -1,16 +1,80 @@
 use super::matmul::swap_pairs;
-use super::{in_f32, product_plus_bias, rounds_like_reference};
-use candle_core::{DType, Device, Result, Tensor};
+use super::{
+    f32_slice, f32_tensor, f32_values, in_f32, on_cpu_in_f32, product_plus_bias, rounds_like_reference,
+};
+use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
+use maskwise_kernels::convolution::{self as kernel, Sizes};
 
 /// A convolution with stride 1 and `padding` zeros on each side: `x` `[batch, in, height, width]`, `weight`
 /// `[out, in, kernel, kernel]`, result `[batch, out, ..]`.
 ///
 /// On the CPU, where candle convolves in f32 only, half precision is computed in f32 and rounded once.
 pub fn conv2d(x: &Tensor, weight: &Tensor, padding: usize) -> Result<Tensor> {
+    if on_cpu_in_f32(x)
+        && on_cpu_in_f32(weight)
+        && let Some(sizes) = sizes_of(x, weight, padding)?
+    {
+        return x.contiguous()?.apply_op2(&weight.contiguous()?, Convolution(sizes));
+    }
     if matches!(x.device(), Device::Cpu) {
         return in_f32(x, |x| x.conv2d(&weight.to_dtype(x.dtype())?, padding, 1, 1, 1));
     }
     x.conv2d(weight, padding, 1, 1, 1)
+}
+
+/// The sizes that the kernel takes; none for what candle's convolution is left to refuse.
+fn sizes_of(x: &Tensor, weight: &Tensor, padding: usize) -> Result<Option<Sizes>> {
+    let ((batch, channels, height, width), (output, depth, kernel, across)) = (x.dims4()?, weight.dims4()?);
+    let sizes = Sizes { batch, channels, height, width, output, kernel, padding };
+    let fits = depth == channels && kernel == across && kernel > 0 && x.elem_count() > 0 && output > 0;
+    Ok((fits && sizes.result().is_some()).then_some(sizes))
+}
+
+struct Convolution(Sizes);
+
+impl CustomOp2 for Convolution {
+    fn name(&self) -> &'static str {
+        "conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let Some((height, width)) = self.0.result() else {
+            candle_core::bail!("a convolution of {:?} has no result", self.0);
+        };
+        let shape = Shape::from((self.0.batch, self.0.output, height, width));
+        let mut result = vec![0.0; shape.elem_count()];
+        let weight = f32_slice(weight, weight_layout, self.name())?;
+        kernel::forward(f32_slice(x, x_layout, self.name())?, weight, &self.0, &mut result);
+        Ok((CpuStorage::F32(result), shape))
+    }
+
+    fn bwd(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let gradient = gradient.contiguous()?;
+        let gradient = f32_values(&gradient)?;
+        let for_x = if x.track_op() {
+            Some(f32_tensor(kernel::backward_input(&f32_values(weight)?, &gradient, &self.0), x)?)
+        } else {
+            None
+        };
+        let for_weight = if weight.track_op() {
+            Some(f32_tensor(kernel::backward_weight(&f32_values(x)?, &gradient, &self.0), weight)?)
+        } else {
+            None
+        };
+        Ok((for_x, for_weight))
+    }
 }
 
 /// A convolution whose stride is its kernel size, as a product: `x` `[batch, in, height, width]`, `weight`
@@ -106,7 +170,25 @@ mod tests {
     }
 
     #[test]
+    fn conv2d_matches_candle() {
+        for (kernel, padding, height, width) in
+            [(1, 0, 1, 1), (3, 1, 7, 5), (3, 0, 3, 9), (5, 3, 2, 1), (3, 1, 17, 65)]
+        {
+            let (x, weight) = (varied(&[2, 3, height, width], 1), varied(&[4, 3, kernel, kernel], 2));
+            let expected = x.conv2d(&weight, padding, 1, 1, 1).unwrap();
+            let found = conv2d(&x, &weight, padding).unwrap();
+            assert_eq!(found.dims(), expected.dims());
+            assert!(difference(&found, &expected) < 1e-5, "{kernel} {padding}");
+        }
+        let (small, large) = (varied(&[1, 3, 2, 2], 1), varied(&[4, 3, 5, 5], 2));
+        assert!(sizes_of(&small, &large, 1).unwrap().is_none());
+    }
+
+    #[test]
     fn gradients_match_finite_differences() {
+        let x = varied(&[2, 3, 4, 3], 6);
+        assert_gradient("conv2d of weight", &[2, 3, 3, 3], |weight| conv2d(&x, weight, 1));
+        assert_gradient("conv2d of wide padding", &[1, 2, 3, 2], |x| conv2d(x, &varied(&[2, 2, 3, 3], 7), 2));
         let kernel = varied(&[2, 3, 3, 3], 5);
         assert_gradient("conv2d", &[1, 3, 4, 3], |x| conv2d(x, &kernel, 1));
         let (weight, bias) = (varied(&[3, 2, 2, 2], 2), varied(&[2], 3));
