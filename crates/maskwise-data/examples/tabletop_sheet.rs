@@ -3,6 +3,8 @@
 //! `kinds-N.png` has a row of eight drawings for each kind, `scenes.png` 5 x 4 scenes, `masks.png` the same scenes with
 //! things and parts tinted.
 
+#![allow(clippy::print_stdout, reason = "a measurement for the person who ran it")]
+
 use image::{RgbImage, imageops};
 use maskwise_data::draw::palette_color;
 use maskwise_data::tabletop::{Kind, Scene, SceneConfig};

@@ -182,11 +182,11 @@ pub(super) fn bed(dice: &mut Dice, s: &mut Sketch) {
     s.fill(rounded(-half, 10.0, half, 19.0, 2.0), frame);
     s.fill(rounded(-half + 2.0, -6.0, half - 2.0, 13.0, 4.0), Ink::Own([238, 234, 226]));
     let plump = dice.between(12.0, 16.0);
-    s.part(0).fill(rounded(-half + 5.0, -6.0 - plump, -half + 33.0, -3.0, 6.5), Ink::Own([248, 246, 240]));
-    let turn = -half + dice.between(26.0, 36.0);
+    s.part(0).fill(rounded(-half + 5.0, -6.0 - plump, -half + 29.0, -3.0, 6.5), Ink::Own([248, 246, 240]));
+    let turn = -half + dice.between(21.0, 27.0);
     s.rest().fill(
-        soft_poly(&[(turn, -12.0), (half - 5.0, -10.0), (half - 3.0, 12.0), (turn + 3.0, 17.0)], 4.0),
+        soft_poly(&[(turn, -15.0), (half - 5.0, -12.0), (half - 4.0, 18.0), (turn + 3.0, 22.0)], 4.0),
         Ink::Body,
     );
-    s.mark(tube(&[(turn + 3.0, -16.0, 7.0), (turn + 5.0, 18.0, 7.0)]), Ink::Tone(0.5));
+    s.mark(tube(&[(turn + 2.0, -16.0, 5.0), (turn + 4.0, 22.0, 5.0)]), Ink::Tone(0.5));
 }

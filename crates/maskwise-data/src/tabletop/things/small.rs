@@ -30,8 +30,8 @@ fn perched_bird(dice: &mut Dice, s: &mut Sketch, beak: Ink) {
     );
     let (x, y) = (rx * 0.75, -ry * 0.95);
     let r = dice.between(14.0, 18.0);
-    let long = dice.between(13.0, 22.0);
-    s.part(1).fill(poly(&[(x + r * 0.7, y - 6.0), (x + r + long, y + 2.0), (x + r * 0.65, y + 8.0)]), beak);
+    let long = dice.between(18.0, 25.0);
+    s.part(1).fill(poly(&[(x + r * 0.6, y - 8.0), (x + r + long, y + 2.0), (x + r * 0.55, y + 10.0)]), beak);
     s.rest().merge([oval_turned(0.0, 0.0, rx, ry, -lean * 0.5), oval(x, y, r, r)], Ink::Body);
     if dice.chance(0.5) {
         s.mark(oval_turned(rx * 0.55, ry * 0.45, rx * 0.5, ry * 0.5, -0.8), Ink::Tone(0.45));
@@ -86,7 +86,7 @@ fn flying_bird(dice: &mut Dice, s: &mut Sketch, beak: Ink) {
     let (x, y) = (rx * 0.95, -8.0);
     let r = dice.between(11.0, 14.0);
     s.part(1).fill(
-        poly(&[(x + r * 0.7, y - 5.0), (x + r + dice.between(12.0, 18.0), y + 2.0), (x + r * 0.6, y + 6.0)]),
+        poly(&[(x + r * 0.6, y - 7.0), (x + r + dice.between(17.0, 22.0), y + 2.0), (x + r * 0.6, y + 6.0)]),
         beak,
     );
     s.rest().merge([oval(0.0, 0.0, rx, ry), oval(x, y, r, r)], Ink::Body);
@@ -114,7 +114,7 @@ pub(super) fn fish(dice: &mut Dice, s: &mut Sketch) {
             (-rx - 10.0, tail * 0.8),
             (-rx * 0.8, 4.0),
         ]),
-        Ink::Tone(-0.25),
+        Ink::Tone(-0.14),
     );
     let high = dice.between(12.0, 18.0);
     s.part(0);
@@ -125,7 +125,7 @@ pub(super) fn fish(dice: &mut Dice, s: &mut Sketch) {
             (-rx * 0.55, -ry - high * 0.8),
             (-rx * 0.5, -ry * 0.6),
         ]),
-        Ink::Tone(-0.3),
+        Ink::Tone(-0.14),
     );
     s.fill(
         blob(&[
@@ -134,7 +134,7 @@ pub(super) fn fish(dice: &mut Dice, s: &mut Sketch) {
             (-rx * 0.55, ry + high * 0.6),
             (-rx * 0.4, ry * 0.6),
         ]),
-        Ink::Tone(-0.3),
+        Ink::Tone(-0.14),
     );
     let point = dice.between(0.6, 0.85);
     s.rest().fill(
@@ -167,7 +167,7 @@ pub(super) fn fish(dice: &mut Dice, s: &mut Sketch) {
                         (rx * x - 1.0, y, 1.4),
                         (rx * x + 4.0, y + 4.5, 1.4),
                     ]),
-                    Ink::Tone(-0.3),
+                    Ink::Tone(-0.14),
                 );
             }
         }

@@ -5,7 +5,7 @@ use super::{METAL_DARK, metal};
 use std::f32::consts::PI;
 
 pub(super) fn hammer(dice: &mut Dice, s: &mut Sketch) {
-    let thick = dice.between(14.0, 20.0);
+    let thick = dice.between(19.0, 25.0);
     let bulge = dice.between(0.0, 6.0);
     let length = dice.between(78.0, 105.0);
     s.part(0).fill(
@@ -16,9 +16,9 @@ pub(super) fn hammer(dice: &mut Dice, s: &mut Sketch) {
         let grip = length * dice.between(0.55, 0.7);
         s.mark(rounded(-20.0, grip, 20.0, length + 20.0, 1.0), Ink::Tone(-0.25));
     }
-    let half = dice.between(24.0, 32.0);
-    let high = dice.between(18.0, 25.0);
-    let head = if dice.chance(0.5) { Ink::Own(metal(dice)) } else { Ink::Tone(-0.4) };
+    let half = dice.between(21.0, 27.0);
+    let high = dice.between(15.0, 20.0);
+    let head = if dice.chance(0.35) { Ink::Own(metal(dice)) } else { Ink::Tone(-0.3) };
     s.part(1);
     match dice.whole(0, 2) {
         // A claw hammer.
@@ -157,7 +157,7 @@ pub(super) fn paintbrush(dice: &mut Dice, s: &mut Sketch) {
     let wide = dice.between(20.0, 40.0);
     let half = wide / 2.0;
     let bristles = dice.pick(&[[70, 48, 34], [226, 205, 160], [48, 44, 46], [120, 84, 52]]);
-    let hair = dice.between(24.0, 34.0);
+    let hair = dice.between(20.0, 28.0);
     let pointed = dice.chance(0.4);
     let ragged = if pointed {
         blob(&[
@@ -182,8 +182,8 @@ pub(super) fn paintbrush(dice: &mut Dice, s: &mut Sketch) {
         );
     }
     s.rest().fill(rounded(-half - 1.0, -2.0, half + 1.0, 14.0, 2.0), Ink::Own(metal(dice)));
-    let (waist, end) = (dice.between(7.0, 10.0), dice.between(6.0, 10.0));
-    let long = dice.between(62.0, 86.0);
+    let (waist, end) = (dice.between(8.5, 11.0), dice.between(7.5, 11.0));
+    let long = dice.between(74.0, 94.0);
     s.part(1).fill(
         blob(&[
             (-half, 13.0),

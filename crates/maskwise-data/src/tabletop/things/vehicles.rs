@@ -111,7 +111,7 @@ pub(super) fn bus(dice: &mut Dice, s: &mut Sketch) {
 
 pub(super) fn bicycle(dice: &mut Dice, s: &mut Sketch) {
     let (r, apart) = (dice.between(23.0, 27.0), dice.between(32.0, 37.0));
-    let thick = dice.between(5.5, 7.5);
+    let thick = dice.between(7.0, 9.0);
     s.part(0);
     for x in [-apart, apart] {
         // Spokes leave the wheel open.
@@ -120,7 +120,8 @@ pub(super) fn bicycle(dice: &mut Dice, s: &mut Sketch) {
             let (from, to) = (at((x, 0.0), r * 0.9, angle), at((x, 0.0), -r * 0.9, angle));
             s.bare(tube(&[(from.0, from.1, 1.4), (to.0, to.1, 1.4)]), Ink::Own(METAL_DARK));
         }
-        s.fill(ring(x, 0.0, r, r, 0.76), Ink::Own(TYRE));
+        s.fill(ring(x, 0.0, r, r, 0.74), Ink::Own(TYRE));
+        s.mark(ring(x, 0.0, r * 0.87, r * 0.87, 0.83), Ink::Body);
     }
     let crank = (-4.0, 3.0);
     let (seat, head) = ((-apart * 0.5, -dice.between(30.0, 38.0)), (apart * 0.62, -dice.between(34.0, 42.0)));
@@ -165,8 +166,8 @@ pub(super) fn bicycle(dice: &mut Dice, s: &mut Sketch) {
 }
 
 pub(super) fn boat(dice: &mut Dice, s: &mut Sketch) {
-    let (half, deep) = (dice.between(42.0, 50.0), dice.between(22.0, 30.0));
-    let mast = dice.between(60.0, 76.0);
+    let (half, deep) = (dice.between(42.0, 50.0), dice.between(28.0, 35.0));
+    let mast = dice.between(50.0, 64.0);
     let x = dice.between(-6.0, 4.0);
     s.fill(tube(&[(x, 4.0, 4.5), (x, -mast - 6.0, 3.5)]), Ink::Own([112, 78, 50]));
     let cloth = Ink::Own(dice.pick(&[[246, 242, 230], [232, 226, 206], [250, 250, 250]]));
@@ -376,7 +377,7 @@ pub(super) fn rocket(dice: &mut Dice, s: &mut Sketch) {
             Ink::Own([254, 226, 110]),
         );
     }
-    let (reach, drop) = (dice.between(14.0, 22.0), dice.between(4.0, 14.0));
+    let (reach, drop) = (dice.between(11.0, 17.0), dice.between(4.0, 12.0));
     s.part(0);
     for side in [-1.0, 1.0] {
         s.fill(
@@ -389,7 +390,7 @@ pub(super) fn rocket(dice: &mut Dice, s: &mut Sketch) {
                 ],
                 4.0,
             ),
-            Ink::Tone(-0.4),
+            Ink::Tone(-0.14),
         );
     }
     s.rest().fill(rounded(-half * 0.6, -8.0, half * 0.6, 5.0, 2.0), Ink::Own(METAL_DARK));
@@ -412,10 +413,10 @@ pub(super) fn rocket(dice: &mut Dice, s: &mut Sketch) {
             (0.0, -high * 0.7),
             (-half * 0.9, -high * 0.74),
         ]),
-        Ink::Tone(-0.4),
+        Ink::Tone(-0.14),
     );
-    let port = half * dice.between(0.36, 0.48);
+    let port = half * dice.between(0.32, 0.42);
     s.fill(oval(0.0, -high * 0.5, port + 2.5, port + 2.5), Ink::Own(metal(dice)));
     s.mark(oval(0.0, -high * 0.5, port, port), Ink::Own(GLASS));
-    s.part(0).fill(tube(&[(0.0, -26.0, 5.0), (0.0, 4.0, 6.0)]), Ink::Tone(-0.4));
+    s.part(0).fill(tube(&[(0.0, -26.0, 5.0), (0.0, 4.0, 6.0)]), Ink::Tone(-0.14));
 }

@@ -85,11 +85,11 @@ pub(super) fn elephant(dice: &mut Dice, s: &mut Sketch) {
     };
     s.fill(oval(x, y, r, r), Ink::Body);
     s.part(0).fill(trunk, Ink::Body);
-    let tusk = dice.between(15.0, 21.0);
+    let tusk = dice.between(18.0, 23.0);
     s.part(1).fill(
         tube(&[
-            (x + r * 0.35, y + 15.0, 8.0),
-            (x + r * 0.35 + tusk * 0.5, y + 24.0, 7.0),
+            (x + r * 0.35, y + 15.0, 10.0),
+            (x + r * 0.35 + tusk * 0.5, y + 24.0, 8.5),
             (x + r * 0.35 + tusk * 1.1, y + 22.0, 3.5),
         ]),
         Ink::Own([250, 246, 230]),
@@ -178,7 +178,7 @@ fn turtle_from_above(dice: &mut Dice, s: &mut Sketch, skin: Ink) {
 
 pub(super) fn snail(dice: &mut Dice, s: &mut Sketch) {
     let skin = Ink::Own(dice.pick(&[[206, 180, 140], [178, 160, 132], [222, 202, 164]]));
-    let r = dice.between(29.0, 36.0);
+    let r = dice.between(32.0, 38.0);
     let long = dice.between(40.0, 50.0);
     let (x, y) = (long + 6.0, -dice.between(16.0, 28.0));
     for (shift, rise) in [(2.0, 21.0), (12.0, 18.0)] {
@@ -203,7 +203,7 @@ pub(super) fn snail(dice: &mut Dice, s: &mut Sketch) {
     let turns = dice.between(2.0, 2.8);
     let spiral: Vec<(f32, f32, f32)> = (0..=18)
         .map(|i| i as f32 / 18.0)
-        .map(|t| (at((cx, cy), r * (1.0 - t) * 0.98, 0.9 + t * turns * 2.0 * PI), 4.2 - 1.5 * t))
+        .map(|t| (at((cx, cy), r * (1.0 - t) * 0.98, 0.9 + t * turns * 2.0 * PI), 3.4 - 1.2 * t))
         .map(|((px, py), width)| (px, cy + (py - cy) * tall, width))
         .collect();
     s.mark(tube(&spiral), Ink::Tone(-0.5));
