@@ -6,7 +6,8 @@ mod common;
 
 use common::{files_below, maskwise, root, run, text, tiny_read};
 
-const COMMANDS: [&str; 8] = ["segment", "chat", "convert", "inspect", "pull", "doctor", "completions", "man"];
+const COMMANDS: [&str; 9] =
+    ["segment", "chat", "convert", "inspect", "pull", "synth", "doctor", "completions", "man"];
 
 #[test]
 fn help_of_every_command() {

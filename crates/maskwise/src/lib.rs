@@ -35,7 +35,7 @@ pub use segmenter::{PointsChoice, Segmenter, SegmenterOptions};
 pub use source::ModelSource;
 
 pub use maskwise_data::text::{ConversationTemplate, prompt::UserTextPolicy};
-pub use maskwise_data::{atomic, draw, image, mask};
+pub use maskwise_data::{atomic, draw, image, mask, tabletop};
 pub use maskwise_models::ModelError;
 pub use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Thresholds};
 pub use maskwise_models::systems::read::{ModelPlaces, StopReason, SystemConfig};

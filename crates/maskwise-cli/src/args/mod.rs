@@ -1,8 +1,10 @@
 //! Argument types; help, completions and man pages are made from them.
 
 mod model;
+mod synth;
 
 pub(crate) use model::ModelArguments;
+pub(crate) use synth::SynthArguments;
 
 use clap::{Args, Parser, Subcommand};
 use maskwise::DtypeChoice;
@@ -31,6 +33,8 @@ pub(crate) enum Command {
     Inspect(InspectArguments),
     /// Download a model and its vision tower from the hub.
     Pull(PullArguments),
+    /// Draw pictures with exact masks and questions: the Tabletop world.
+    Synth(SynthArguments),
     /// Show what this machine and this build offer.
     Doctor(DoctorArguments),
     /// Print a completion script for a shell.

@@ -8,6 +8,7 @@ pub(crate) mod inspect;
 pub(crate) mod man;
 pub(crate) mod pull;
 pub(crate) mod segment;
+pub(crate) mod synth;
 
 /// Bytes as a person reads them.
 fn human_bytes(bytes: u64) -> String {

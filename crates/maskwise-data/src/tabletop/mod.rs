@@ -6,11 +6,14 @@
 
 mod catalog;
 mod colour;
+#[allow(dead_code, unused_imports)] // until every kind is drawn
 mod draw;
 mod knowledge;
+mod layout;
 mod pattern;
 mod question;
 mod scene;
+mod sheet;
 mod split;
 mod things;
 mod wording;
@@ -18,8 +21,10 @@ mod world;
 
 pub use catalog::{Family, Kind, Part};
 pub use colour::Colour;
+pub use layout::{Layout, LayoutError, write_layout};
 pub use pattern::Pattern;
 pub use question::{Difficulty, Falsehood, Question, QuestionFamily, QuestionWeights, Target};
 pub use scene::{Scene, SceneConfig, SceneError, Thing, ThingPart};
+pub use sheet::contact_sheet;
 pub use split::{Split, is_unseen_pair};
 pub use world::{Sample, World};

@@ -146,19 +146,24 @@ impl Question {
 
     /// The union of its targets in the scene that it was asked about; empty if the premise is false.
     pub fn mask(&self, scene: &Scene) -> Mask {
-        let mut union = Mask::empty(scene.image.width() as usize, scene.image.height() as usize);
-        for target in &self.targets {
-            let Some(thing) = scene.things.get(target.thing) else { continue };
-            let mask = match target.part {
-                None => Some(&thing.mask),
-                Some(part) => thing.parts.get(part).map(|part| &part.mask),
-            };
-            for (pixel, &set) in union.data.iter_mut().zip(mask.iter().flat_map(|mask| &mask.data)) {
-                *pixel |= set;
-            }
-        }
-        union
+        union(scene, &self.targets)
     }
+}
+
+/// The pixels that belong to any of `targets`.
+pub(super) fn union(scene: &Scene, targets: &[Target]) -> Mask {
+    let mut union = Mask::empty(scene.image.width() as usize, scene.image.height() as usize);
+    for target in targets {
+        let Some(thing) = scene.things.get(target.thing) else { continue };
+        let mask = match target.part {
+            None => Some(&thing.mask),
+            Some(part) => thing.parts.get(part).map(|part| &part.mask),
+        };
+        for (pixel, &set) in union.data.iter_mut().zip(mask.iter().flat_map(|mask| &mask.data)) {
+            *pixel |= set;
+        }
+    }
+    union
 }
 
 /// How often each family is asked for, relative to the others. Where a picture has no question of the family that was drawn,
