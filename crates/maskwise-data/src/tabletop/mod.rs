@@ -6,7 +6,6 @@
 
 mod catalog;
 mod colour;
-#[allow(dead_code, unused_imports)] // until every kind is drawn
 mod draw;
 mod knowledge;
 mod layout;

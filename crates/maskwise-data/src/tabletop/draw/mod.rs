@@ -7,7 +7,7 @@ mod stamp;
 mod trig;
 
 pub(super) use dice::Dice;
-pub(super) use shapes::{at, blob, bowl, oval, oval_turned, poly, ring, rounded, sector, soft_poly, tube};
+pub(super) use shapes::{at, blob, holed, oval, oval_turned, poly, ring, rounded, soft_poly, tube};
 pub(super) use sketch::{Ink, Sketch};
 pub(super) use stamp::{Coat, Label, Line, Pose, Stamp, Style, hash};
 pub(super) use trig::{cos, sin};

@@ -1,7 +1,7 @@
 //! Closed shapes in the units of a sketch, y downwards.
 
 use super::trig::{cos, sin};
-use std::f32::consts::{PI, TAU};
+use std::f32::consts::PI;
 use tiny_skia::{Path, PathBuilder};
 
 type Point = (f32, f32);
@@ -51,8 +51,21 @@ fn push_oval(path: &mut PathBuilder, centre: Point, (rx, ry): Point, angle: f32,
 
 /// A smooth closed curve through `points`.
 pub(in crate::tabletop) fn blob(points: &[Point]) -> Path {
-    let n = points.len();
     let mut path = PathBuilder::new();
+    push_blob(&mut path, points);
+    finish(path)
+}
+
+/// A smooth closed curve through `points`, which go clockwise, with an elliptic hole of the radii `hole`.
+pub(in crate::tabletop) fn holed(points: &[Point], centre: Point, hole: Point) -> Path {
+    let mut path = PathBuilder::new();
+    push_blob(&mut path, points);
+    push_oval(&mut path, centre, hole, 0.0, -1.0);
+    finish(path)
+}
+
+fn push_blob(path: &mut PathBuilder, points: &[Point]) {
+    let n = points.len();
     path.move_to(points[0].0, points[0].1);
     for i in 0..n {
         let [before, from, to, after] =
@@ -62,7 +75,6 @@ pub(in crate::tabletop) fn blob(points: &[Point]) -> Path {
         path.cubic_to(a.0, a.1, b.0, b.1, to.0, to.1);
     }
     path.close();
-    finish(path)
 }
 
 /// A polygon. Its sides are cut in three, so that a shaky hand bends them.
@@ -109,28 +121,6 @@ fn line_in_thirds(path: &mut PathBuilder, from: Point, to: Point) {
 /// A box from `(left, top)` to `(right, bottom)` with rounded corners.
 pub(in crate::tabletop) fn rounded(left: f32, top: f32, right: f32, bottom: f32, radius: f32) -> Path {
     soft_poly(&[(left, top), (right, top), (right, bottom), (left, bottom)], radius)
-}
-
-/// The part of an ellipse between the angles `from` and `to`, which are joined by a straight line.
-pub(in crate::tabletop) fn bowl(x: f32, y: f32, rx: f32, ry: f32, from: f32, to: f32) -> Path {
-    poly(&arc(x, y, rx, ry, from, to))
-}
-
-/// A slice of an ellipse: from its centre to the angles `from` and `to`.
-pub(in crate::tabletop) fn sector(x: f32, y: f32, rx: f32, ry: f32, from: f32, to: f32) -> Path {
-    let mut points = arc(x, y, rx, ry, from, to);
-    points.push((x, y));
-    poly(&points)
-}
-
-fn arc(x: f32, y: f32, rx: f32, ry: f32, from: f32, to: f32) -> Vec<Point> {
-    let steps = ((to - from).abs() / TAU * 36.0).max(4.0) as usize;
-    (0..=steps)
-        .map(|i| {
-            let angle = from + (to - from) * i as f32 / steps as f32;
-            (x + rx * cos(angle), y + ry * sin(angle))
-        })
-        .collect()
 }
 
 /// A smooth limb through `(x, y, width)` with round ends.

@@ -75,7 +75,7 @@ impl Stamp {
         style: &Style,
     ) -> Stamp {
         let hand = Hand::new(dice, style.wobble, 60.0);
-        let stray = Hand::new(dice, 1.1, 19.0);
+        let stray = Hand::new(dice, 0.8, 24.0);
         let turned = (cos(pose.angle), sin(pose.angle));
         let place = |(x, y): (f32, f32)| {
             let (x, y) = (if pose.mirrored { -x } else { x } * pose.stretch, y);

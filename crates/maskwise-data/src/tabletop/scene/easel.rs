@@ -11,6 +11,8 @@ use ::image::RgbImage;
 const LEAST_VISIBLE: f32 = 0.35;
 /// Least number of a thing's pixels that must stay visible.
 const LEAST_PIXELS: usize = 60;
+/// Places that are tried for a thing.
+const TRIES: usize = 16;
 /// Pixels that stay free along the edges of the picture.
 const BORDER: usize = 2;
 
@@ -74,13 +76,20 @@ impl Easel {
             return false;
         }
         let edge = stamp.edge();
-        for _ in 0..14 {
+        // Most things keep clear of others while there is room.
+        let pushy = dice.chance(0.35);
+        for attempt in 0..TRIES {
             let x = BORDER + dice.whole(0, free_x);
             let y = match self.ground {
                 Some(_) => stand.saturating_sub(stamp.height).clamp(BORDER, BORDER + free_y),
                 None => BORDER + dice.whole(0, free_y),
             };
-            if self.stands_out(&edge, body, x, y) && self.leaves_others_visible(stamp, x, y) {
+            let may_overlap = pushy || attempt >= TRIES / 2;
+            let hidden = self.hidden_by(stamp, x, y);
+            if (may_overlap || hidden[1..].iter().sum::<usize>() * 20 <= area)
+                && self.leaves_others_visible(&hidden)
+                && self.stands_out(&edge, body, x, y)
+            {
                 self.lay(dice, stamp, x, y, area);
                 return true;
             }
@@ -103,6 +112,7 @@ impl Easel {
         clear as f32 >= 0.8 * edge.len() as f32
     }
 
+    /// Pixels that a stamp at `(x, y)` would take from the background and from each thing.
     fn hidden_by(&self, stamp: &Stamp, x: usize, y: usize) -> Vec<usize> {
         let mut hidden = vec![0; self.placed.len() + 1];
         for row in 0..stamp.height {
@@ -114,8 +124,8 @@ impl Easel {
         hidden
     }
 
-    fn leaves_others_visible(&self, stamp: &Stamp, x: usize, y: usize) -> bool {
-        self.placed.iter().zip(&self.hidden_by(stamp, x, y)[1..]).all(|(placed, hidden)| {
+    fn leaves_others_visible(&self, hidden: &[usize]) -> bool {
+        self.placed.iter().zip(&hidden[1..]).all(|(placed, hidden)| {
             let left = placed.visible - hidden;
             *hidden == 0 || (left >= LEAST_PIXELS && left as f32 >= LEAST_VISIBLE * placed.area as f32)
         })
