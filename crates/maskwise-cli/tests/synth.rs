@@ -1,6 +1,6 @@
 //! `maskwise synth`: datasets, contact sheets, and what it refuses.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 
