@@ -1,6 +1,5 @@
 use crate::Parameters;
 use candle_core::Tensor;
-use maskwise_data::dataset::TrainingItem;
 
 /// What a run teaches: it turns items into losses and gradients. The loop, the optimiser and the checkpoints know nothing else
 /// of a model.
@@ -9,12 +8,6 @@ use maskwise_data::dataset::TrainingItem;
 pub trait Learner: Send + Sync {
     /// An item as the model takes it: resized, tokenised.
     type Prepared: Send + Sync;
-
-    /// Brings an item into the form that [`Learner::micro_batch`] takes; runs on the loader's threads.
-    ///
-    /// # Errors
-    /// When the item does not fit the model; the message names the item.
-    fn prepare(&self, item: TrainingItem) -> Result<Self::Prepared, crate::TrainError>;
 
     /// What is trained.
     fn parameters(&self) -> &Parameters;

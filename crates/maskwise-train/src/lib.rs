@@ -12,6 +12,8 @@ mod parameters;
 pub mod read;
 mod run;
 mod schedule;
+pub mod scratch;
+pub mod vision;
 
 pub use checkpoint::{BestScore, Checkpoints, Progress, RunIdentity};
 pub use error::TrainError;

@@ -54,6 +54,14 @@ impl ReadLearner {
         &self.weights
     }
 
+    /// Brings an item into the form that [`Learner::micro_batch`] takes; meant for the loader's threads.
+    ///
+    /// # Errors
+    /// As [`PreparedItem::new`].
+    pub fn prepare(&self, item: TrainingItem) -> Result<PreparedItem, TrainError> {
+        PreparedItem::new(item, &self.files, &self.template)
+    }
+
     /// The model over the present values, without dropout.
     ///
     /// # Errors
@@ -147,10 +155,6 @@ impl ReadLearner {
 impl Learner for ReadLearner {
     type Prepared = PreparedItem;
 
-    fn prepare(&self, item: TrainingItem) -> Result<PreparedItem, TrainError> {
-        PreparedItem::new(item, &self.files, &self.template)
-    }
-
     fn parameters(&self) -> &Parameters {
         self.weights.parameters()
     }
@@ -165,7 +169,10 @@ impl Learner for ReadLearner {
 }
 
 /// `[masks, height, width]` f32, 0 or 1.
-fn mask_tensor<'a>(masks: impl Iterator<Item = &'a Mask>, device: &Device) -> Result<Tensor, TrainError> {
+pub(crate) fn mask_tensor<'a>(
+    masks: impl Iterator<Item = &'a Mask>,
+    device: &Device,
+) -> Result<Tensor, TrainError> {
     let mask = |mask: &Mask| {
         let values = Tensor::from_slice(&mask.data, (mask.height, mask.width), &Device::Cpu)?;
         values.to_dtype(DType::F32)?.to_device(device)

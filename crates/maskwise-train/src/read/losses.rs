@@ -38,19 +38,19 @@ impl LossWeights {
 const COUNT_EPSILON: f64 = 1e-8;
 
 /// Sums over masks, to be divided by the number of masks of the micro-batch.
-pub(super) struct MaskLosses {
+pub(crate) struct MaskLosses {
     bce: Option<Tensor>,
     dice: Option<Tensor>,
     count: usize,
 }
 
 impl MaskLosses {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { bce: None, dice: None, count: 0 }
     }
 
     /// Adds the masks of one image: `logits` and `targets` (0 or 1) `[masks, height, width]` f32.
-    pub(super) fn add(&mut self, logits: &Tensor, targets: &Tensor) -> Result<()> {
+    pub(crate) fn add(&mut self, logits: &Tensor, targets: &Tensor) -> Result<()> {
         let add = |sum: &mut Option<Tensor>, terms: Tensor| -> Result<()> {
             let terms = terms.sum_all()?;
             *sum = Some(match sum.take() {
@@ -66,7 +66,7 @@ impl MaskLosses {
     }
 
     /// The means of BCE and DICE; none where there is no mask.
-    pub(super) fn means(self) -> Result<Option<(Tensor, Tensor)>> {
+    pub(crate) fn means(self) -> Result<Option<(Tensor, Tensor)>> {
         let count = self.count as f64 + COUNT_EPSILON;
         match (self.bce, self.dice) {
             (Some(bce), Some(dice)) => Ok(Some(((bce / count)?, (dice / count)?))),

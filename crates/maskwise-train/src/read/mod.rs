@@ -8,7 +8,9 @@ mod prepare;
 mod weights;
 
 pub use adapters::LoraConfig;
+pub(crate) use learner::mask_tensor;
 pub use learner::{ReadLearner, ReadSettings};
 pub use losses::LossWeights;
+pub(crate) use losses::MaskLosses;
 pub use prepare::{PreparedItem, PreparedRow};
 pub use weights::{Part, TrainedWeights, TrainedWeightsConfig};

@@ -151,6 +151,17 @@ impl TrainedWeights {
         Ok(model)
     }
 
+    /// Cells along one side of SAM's embedding.
+    ///
+    /// # Errors
+    /// When the checkpoint has no SAM.
+    pub fn sam_grid(&self) -> Result<usize, TrainError> {
+        let name = "model.visual_model.image_encoder.pos_embed";
+        let info = self.checkpoint.tensors.get(name).filter(|info| info.shape.len() == 4);
+        let info = info.ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
+        Ok(info.shape[1])
+    }
+
     /// The adapters' settings.
     pub fn lora(&self) -> Option<&LoraConfig> {
         self.lora.as_ref()

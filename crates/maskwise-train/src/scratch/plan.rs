@@ -1,0 +1,225 @@
+use super::{ClipSizes, DecoderSizes, ModelSizes, SamSizes};
+use rand::{Rng, RngExt};
+
+/// How a tensor begins.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Init {
+    Zeros,
+    Ones,
+    /// Normal with this deviation.
+    Normal(f32),
+    /// Uniform between ± this.
+    Uniform(f32),
+}
+
+impl Init {
+    /// `count` first values.
+    pub(super) fn values(self, count: usize, generator: &mut impl Rng) -> Vec<f32> {
+        match self {
+            Self::Zeros => vec![0.0; count],
+            Self::Ones => vec![1.0; count],
+            Self::Uniform(bound) => (0..count).map(|_| generator.random_range(-bound..=bound)).collect(),
+            Self::Normal(deviation) => (0..count).map(|_| deviation * normal(generator)).collect(),
+        }
+    }
+}
+
+/// A standard normal value, by Box and Muller.
+fn normal(generator: &mut impl Rng) -> f32 {
+    let (radius, angle): (f64, f64) = (generator.random(), generator.random());
+    ((-2.0 * (1.0 - radius).ln()).sqrt() * (std::f64::consts::TAU * angle).cos()) as f32
+}
+
+/// A tensor to be made.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Planned {
+    pub(super) name: String,
+    pub(super) shape: Vec<usize>,
+    pub(super) init: Init,
+}
+
+/// The tensors of a state dict as they are collected.
+#[derive(Default)]
+struct Plan(Vec<Planned>);
+
+/// Deviation of embeddings and learned positions.
+const EMBEDDING: f32 = 0.02;
+
+impl Plan {
+    fn add(&mut self, name: &str, shape: &[usize], init: Init) {
+        self.0.push(Planned { name: name.to_owned(), shape: shape.to_vec(), init });
+    }
+
+    /// A weight whose values sum over `summed` inputs; `share` < 1 for what is added to a residual stream.
+    fn weight(&mut self, name: &str, shape: &[usize], summed: usize, share: f32) {
+        self.add(&format!("{name}.weight"), shape, Init::Uniform(share / (summed as f32).sqrt()));
+    }
+
+    fn linear(&mut self, name: &str, input: usize, output: usize) {
+        self.residual(name, input, output, 1.0);
+    }
+
+    fn residual(&mut self, name: &str, input: usize, output: usize, share: f32) {
+        self.weight(name, &[output, input], input, share);
+        self.add(&format!("{name}.bias"), &[output], Init::Zeros);
+    }
+
+    fn norm(&mut self, name: &str, dim: usize) {
+        self.add(&format!("{name}.weight"), &[dim], Init::Ones);
+        self.add(&format!("{name}.bias"), &[dim], Init::Zeros);
+    }
+
+    fn embedding(&mut self, name: &str, shape: &[usize]) {
+        self.add(name, shape, Init::Normal(EMBEDDING));
+    }
+}
+
+/// The share of what each of two branches in each of `layers` adds to a residual stream, so that it does not grow with depth.
+fn share(layers: usize) -> f32 {
+    1.0 / (2.0 * layers as f32).sqrt()
+}
+
+/// The tensors of the checkpoint (spec 2.1).
+pub(super) fn checkpoint(sizes: &ModelSizes) -> Vec<Planned> {
+    let mut plan = Plan::default();
+    let language = &sizes.language;
+    let (width, inner) = (language.hidden_size, language.intermediate_size);
+    plan.embedding("model.embed_tokens.weight", &[sizes.vocab_size, width]);
+    let share = share(language.layers);
+    for layer in 0..language.layers {
+        let name = |part: &str| format!("model.layers.{layer}.{part}");
+        for part in ["q_proj", "k_proj", "v_proj"] {
+            plan.weight(&name(&format!("self_attn.{part}")), &[width, width], width, 1.0);
+        }
+        plan.weight(&name("self_attn.o_proj"), &[width, width], width, share);
+        plan.weight(&name("mlp.gate_proj"), &[inner, width], width, 1.0);
+        plan.weight(&name("mlp.up_proj"), &[inner, width], width, 1.0);
+        plan.weight(&name("mlp.down_proj"), &[width, inner], inner, share);
+        plan.add(&name("input_layernorm.weight"), &[width], Init::Ones);
+        plan.add(&name("post_attention_layernorm.weight"), &[width], Init::Ones);
+    }
+    plan.add("model.norm.weight", &[width], Init::Ones);
+    plan.embedding("lm_head.weight", &[sizes.vocab_size, width]);
+    plan.linear("model.mm_projector.0", sizes.clip.hidden_size, width);
+    plan.linear("model.mm_projector.2", width, width);
+    plan.linear("model.text_hidden_fcs.0.0", width, width);
+    plan.linear("model.text_hidden_fcs.0.2", width, sizes.decoder.dim);
+    let root = "model.visual_model";
+    image_encoder(&mut plan, &format!("{root}.image_encoder"), &sizes.sam, sizes.decoder.dim);
+    prompt_encoder(&mut plan, &format!("{root}.prompt_encoder"), sizes.decoder.dim);
+    mask_decoder(&mut plan, &format!("{root}.mask_decoder"), &sizes.decoder);
+    plan.0
+}
+
+fn image_encoder(plan: &mut Plan, root: &str, sam: &SamSizes, out: usize) {
+    let (width, patch) = (sam.hidden_size, sam.patch_size);
+    let grid = sam.image_size / patch;
+    plan.embedding(&format!("{root}.pos_embed"), &[1, grid, grid, width]);
+    plan.weight(&format!("{root}.patch_embed.proj"), &[width, 3, patch, patch], 3 * patch * patch, 1.0);
+    plan.add(&format!("{root}.patch_embed.proj.bias"), &[width], Init::Zeros);
+    let share = share(sam.layers);
+    for block in 0..sam.layers {
+        let name = format!("{root}.blocks.{block}");
+        plan.norm(&format!("{name}.norm1"), width);
+        plan.norm(&format!("{name}.norm2"), width);
+        plan.linear(&format!("{name}.attn.qkv"), width, 3 * width);
+        plan.residual(&format!("{name}.attn.proj"), width, width, share);
+        let side = if sam.global_layers.contains(&block) { grid } else { sam.window };
+        for axis in ["h", "w"] {
+            let shape = [2 * side - 1, width / sam.heads];
+            plan.add(&format!("{name}.attn.rel_pos_{axis}"), &shape, Init::Zeros);
+        }
+        plan.linear(&format!("{name}.mlp.lin1"), width, 4 * width);
+        plan.residual(&format!("{name}.mlp.lin2"), 4 * width, width, share);
+    }
+    plan.weight(&format!("{root}.neck.0"), &[out, width, 1, 1], width, 1.0);
+    plan.norm(&format!("{root}.neck.1"), out);
+    plan.weight(&format!("{root}.neck.2"), &[out, out, 3, 3], 9 * out, 1.0);
+    plan.norm(&format!("{root}.neck.3"), out);
+}
+
+fn prompt_encoder(plan: &mut Plan, root: &str, dim: usize) {
+    let frequencies = format!("{root}.pe_layer.positional_encoding_gaussian_matrix");
+    plan.add(&frequencies, &[2, dim / 2], Init::Normal(1.0));
+    for index in 0..4 {
+        plan.add(&format!("{root}.point_embeddings.{index}.weight"), &[1, dim], Init::Normal(1.0));
+    }
+    plan.add(&format!("{root}.not_a_point_embed.weight"), &[1, dim], Init::Normal(1.0));
+    plan.add(&format!("{root}.no_mask_embed.weight"), &[1, dim], Init::Normal(1.0));
+    for (part, shape) in [("0", [4, 1, 2, 2]), ("3", [16, 4, 2, 2]), ("6", [dim, 16, 1, 1])] {
+        let name = format!("{root}.mask_downscaling.{part}");
+        plan.weight(&name, &shape, shape[1..].iter().product(), 1.0);
+        plan.add(&format!("{name}.bias"), &shape[..1], Init::Zeros);
+    }
+    plan.norm(&format!("{root}.mask_downscaling.1"), 4);
+    plan.norm(&format!("{root}.mask_downscaling.4"), 16);
+}
+
+fn mask_decoder(plan: &mut Plan, root: &str, decoder: &DecoderSizes) {
+    const LAYERS: usize = 2;
+    let dim = decoder.dim;
+    plan.add(&format!("{root}.iou_token.weight"), &[1, dim], Init::Normal(1.0));
+    plan.add(&format!("{root}.mask_tokens.weight"), &[4, dim], Init::Normal(1.0));
+    let share = share(LAYERS);
+    let attention = |plan: &mut Plan, name: &str, inner: usize| {
+        for part in ["q_proj", "k_proj", "v_proj"] {
+            plan.linear(&format!("{name}.{part}"), dim, inner);
+        }
+        plan.residual(&format!("{name}.out_proj"), inner, dim, share);
+    };
+    let transformer = format!("{root}.transformer");
+    for layer in 0..LAYERS {
+        let name = format!("{transformer}.layers.{layer}");
+        attention(plan, &format!("{name}.self_attn"), dim);
+        attention(plan, &format!("{name}.cross_attn_token_to_image"), dim / 2);
+        attention(plan, &format!("{name}.cross_attn_image_to_token"), dim / 2);
+        for norm in 1..=4 {
+            plan.norm(&format!("{name}.norm{norm}"), dim);
+        }
+        plan.linear(&format!("{name}.mlp.lin1"), dim, decoder.intermediate_size);
+        plan.residual(&format!("{name}.mlp.lin2"), decoder.intermediate_size, dim, share);
+    }
+    attention(plan, &format!("{transformer}.final_attn_token_to_image"), dim / 2);
+    plan.norm(&format!("{transformer}.norm_final_attn"), dim);
+    for (part, input, output) in [("0", dim, dim / 4), ("3", dim / 4, dim / 8)] {
+        let name = format!("{root}.output_upscaling.{part}");
+        plan.weight(&name, &[input, output, 2, 2], input, 1.0);
+        plan.add(&format!("{name}.bias"), &[output], Init::Zeros);
+    }
+    plan.norm(&format!("{root}.output_upscaling.1"), dim / 4);
+    let mlp = |plan: &mut Plan, name: &str, output: usize| {
+        plan.linear(&format!("{name}.layers.0"), dim, dim);
+        plan.linear(&format!("{name}.layers.1"), dim, dim);
+        plan.linear(&format!("{name}.layers.2"), dim, output);
+    };
+    for mask in 0..4 {
+        mlp(plan, &format!("{root}.output_hypernetworks_mlps.{mask}"), dim / 8);
+    }
+    mlp(plan, &format!("{root}.iou_prediction_head"), 4);
+}
+
+/// The tensors of the vision tower (spec 2.2).
+pub(super) fn vision_tower(clip: &ClipSizes) -> Vec<Planned> {
+    let mut plan = Plan::default();
+    let (width, patch) = (clip.hidden_size, clip.patch_size);
+    let tokens = (clip.image_size / patch).pow(2) + 1;
+    let embeddings = "vision_model.embeddings";
+    plan.embedding(&format!("{embeddings}.class_embedding"), &[width]);
+    plan.weight(&format!("{embeddings}.patch_embedding"), &[width, 3, patch, patch], 3 * patch * patch, 1.0);
+    plan.embedding(&format!("{embeddings}.position_embedding.weight"), &[tokens, width]);
+    plan.norm("vision_model.pre_layrnorm", width);
+    plan.norm("vision_model.post_layernorm", width);
+    let share = share(clip.layers);
+    for layer in 0..clip.layers {
+        let name = format!("vision_model.encoder.layers.{layer}");
+        for part in ["q_proj", "k_proj", "v_proj"] {
+            plan.linear(&format!("{name}.self_attn.{part}"), width, width);
+        }
+        plan.residual(&format!("{name}.self_attn.out_proj"), width, width, share);
+        plan.norm(&format!("{name}.layer_norm1"), width);
+        plan.norm(&format!("{name}.layer_norm2"), width);
+        plan.linear(&format!("{name}.mlp.fc1"), width, 4 * width);
+        plan.residual(&format!("{name}.mlp.fc2"), 4 * width, width, share);
+    }
+    plan.0
+}

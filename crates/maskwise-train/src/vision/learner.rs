@@ -1,0 +1,251 @@
+use super::heads::Heads;
+use super::{VisionItem, VisionTarget};
+use crate::read::{LossWeights, MaskLosses, Part, TrainedWeights, TrainedWeightsConfig, mask_tensor};
+use crate::{Gradients, Learner, LossTerms, MicroBatch, Parameters, TrainError};
+use candle_core::{DType, Device, Tensor, Var};
+use maskwise_data::dataset::SampleRng;
+use maskwise_data::image::PixelValues;
+use maskwise_data::tabletop::Scene;
+use maskwise_models::heads::similarity_points::{SimilarityPoints, similarity_points};
+use maskwise_models::sam::{PointPrompt, Prompts, postprocess_masks};
+use maskwise_models::systems::read::{ModelFiles, PartTypes, ReadModel};
+use std::collections::BTreeMap;
+
+/// Teaches the image encoders and the mask decoder of a READ.
+pub struct VisionLearner {
+    files: ModelFiles,
+    weights: TrainedWeights,
+    heads: Heads,
+    loss: LossWeights,
+    parameters: Parameters,
+    most_targets: usize,
+}
+
+/// What the learner sees of held-out pictures.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct VisionScores {
+    /// Mean IoU of things and parts, prompted by name and points.
+    pub iou: f64,
+    /// Share of CLIP's cells whose kind is right.
+    pub clip_accuracy: f64,
+}
+
+/// What is trained in this stage.
+const PARTS: [Part; 4] = [Part::VisionTower, Part::ImageEncoder, Part::PromptEncoder, Part::MaskDecoder];
+
+struct Pass {
+    total: Tensor,
+    terms: LossTerms,
+}
+
+impl VisionLearner {
+    /// Reads the weights of `files`; `most_targets` masks are drawn of each picture.
+    ///
+    /// # Errors
+    /// As [`TrainedWeights::read`], or when the model uses no points.
+    pub fn new(
+        files: ModelFiles,
+        most_targets: usize,
+        seed: u64,
+        device: &Device,
+    ) -> Result<Self, TrainError> {
+        if files.system.similarity_points.is_none() {
+            let reason =
+                "the vision stage prompts with points, but maskwise.json has similarity_points: null";
+            return Err(TrainError::setting("model", reason));
+        }
+        let config = TrainedWeightsConfig {
+            parts: PARTS.to_vec(),
+            lora: None,
+            first_trained_row: None,
+            types: PartTypes::uniform(DType::F32),
+            seed,
+        };
+        let weights = TrainedWeights::read(&files, &config, device)?;
+        let model = weights.model(&files, None)?;
+        let dim = model.sam.prompt_encoder.dense_positions()?.dim(1)?;
+        let heads = Heads::new(files.vision_config.hidden_size, dim, seed, device)?;
+        let variables: BTreeMap<String, Var> = weights
+            .parameters()
+            .iter()
+            .map(|(name, variable)| (name.to_owned(), variable.clone()))
+            .chain(heads.variables())
+            .collect();
+        let parameters = Parameters::new(variables);
+        Ok(Self { files, weights, heads, loss: LossWeights::default(), parameters, most_targets })
+    }
+
+    /// The weights in training, without the heads.
+    pub fn weights(&self) -> &TrainedWeights {
+        &self.weights
+    }
+
+    /// The model's small files.
+    pub fn files(&self) -> &ModelFiles {
+        &self.files
+    }
+
+    /// Brings a scene into the form that [`Learner::micro_batch`] takes.
+    ///
+    /// # Errors
+    /// When the picture cannot be preprocessed.
+    pub fn prepare(&self, id: String, scene: &Scene, rng: &mut SampleRng) -> Result<VisionItem, TrainError> {
+        let clip_grid = self.files.vision_config.grid();
+        let sam_grid = self.weights.sam_grid()?;
+        let classes = self.heads.classes();
+        VisionItem::new(id, scene, &self.files.inputs, (clip_grid, sam_grid), self.most_targets, classes, rng)
+    }
+
+    /// Scores on `items`.
+    ///
+    /// # Errors
+    /// As [`Learner::micro_batch`].
+    pub fn evaluate(&self, items: &[VisionItem]) -> Result<VisionScores, TrainError> {
+        let model = self.weights.model(&self.files, None)?;
+        let (mut iou, mut masks, mut right) = (0.0, 0_usize, 0.0);
+        for item in items {
+            let pixels = pixel_batch(std::iter::once(&item.clip_pixels))?;
+            let cells = model.vision_tower.patch_features(&pixels)?.squeeze(0)?;
+            right += self.heads.clip_loss(&cells, &self.label_tensor([&item.clip_labels])?)?.1;
+            let embedding =
+                model.sam.image_encoder.forward(&pixel_batch(std::iter::once(&item.sam.pixels))?)?;
+            for target in &item.targets {
+                let told = VisionTarget { with_text: true, with_points: true, ..target.clone() };
+                let logits = self.decode(&model, item, &embedding, &[&told])?;
+                let logits = logits.flatten_all()?.to_vec1::<f32>()?;
+                let (mut inside, mut union) = (0_u32, 0_u32);
+                for (logit, truth) in logits.iter().zip(&target.mask.data) {
+                    let (found, truth) = (*logit > 0.0, *truth != 0);
+                    inside += u32::from(found && truth);
+                    union += u32::from(found || truth);
+                }
+                iou += f64::from(inside) / f64::from(union.max(1));
+                masks += 1;
+            }
+        }
+        Ok(VisionScores { iou: iou / masks.max(1) as f64, clip_accuracy: right / items.len().max(1) as f64 })
+    }
+
+    fn label_tensor<'a>(&self, rows: impl IntoIterator<Item = &'a Vec<f32>>) -> Result<Tensor, TrainError> {
+        let values: Vec<f32> = rows.into_iter().flatten().copied().collect();
+        let columns = self.heads.classes().columns();
+        Ok(Tensor::from_vec(values, ((), columns), &Device::Cpu)?)
+    }
+
+    fn pass(&self, model: &ReadModel, items: &[VisionItem]) -> Result<Pass, TrainError> {
+        let pixels = pixel_batch(items.iter().map(|item| &item.clip_pixels))?;
+        let clip_cells = model.vision_tower.patch_features(&pixels)?.flatten_to(1)?;
+        let labels = self.label_tensor(items.iter().map(|item| &item.clip_labels))?;
+        let (clip_loss, clip_right) = self.heads.clip_loss(&clip_cells, &labels)?;
+
+        let pixels = pixel_batch(items.iter().map(|item| &item.sam.pixels))?;
+        let embeddings = model.sam.image_encoder.forward(&pixels)?;
+        let sam_cells = embeddings.flatten_from(2)?.transpose(1, 2)?.contiguous()?.flatten_to(1)?;
+        let labels = self.label_tensor(items.iter().map(|item| &item.sam_labels))?;
+        let (sam_loss, _) = self.heads.sam_loss(&sam_cells, &labels)?;
+
+        let mut masks = MaskLosses::new();
+        for (index, item) in items.iter().enumerate() {
+            let embedding = embeddings.narrow(0, index, 1)?;
+            for (with_text, with_points) in [(true, true), (true, false), (false, true)] {
+                let targets: Vec<&VisionTarget> = item
+                    .targets
+                    .iter()
+                    .filter(|target| (target.with_text, target.with_points) == (with_text, with_points))
+                    .collect();
+                if !targets.is_empty() {
+                    let logits = self.decode(model, item, &embedding, &targets)?;
+                    let truth = mask_tensor(targets.iter().map(|target| &target.mask), logits.device())?;
+                    masks.add(&logits, &truth)?;
+                }
+            }
+        }
+        let scalar = |tensor: &Tensor| Ok::<_, TrainError>(f64::from(tensor.to_scalar::<f32>()?));
+        let (clip_value, sam_value) = (scalar(&clip_loss)?, scalar(&sam_loss)?);
+        let mut total = (clip_loss + sam_loss)?;
+        let (mut bce_value, mut dice_value) = (0.0, 0.0);
+        if let Some((bce, dice)) = masks.means()? {
+            let (bce, dice) = ((bce * self.loss.bce)?, (dice * self.loss.dice)?);
+            (bce_value, dice_value) = (scalar(&bce)?, scalar(&dice)?);
+            total = ((total + bce)? + dice)?;
+        }
+        let terms = vec![
+            ("loss", scalar(&total)?),
+            ("clip_loss", clip_value),
+            ("sam_loss", sam_value),
+            ("mask_bce_loss", bce_value),
+            ("mask_dice_loss", dice_value),
+            ("clip_accuracy", clip_right),
+        ];
+        Ok(Pass { total, terms: LossTerms(terms) })
+    }
+
+    /// Mask logits `[targets, height, width]` of targets that are prompted alike.
+    fn decode(
+        &self,
+        model: &ReadModel,
+        item: &VisionItem,
+        embedding: &Tensor,
+        targets: &[&VisionTarget],
+    ) -> Result<Tensor, TrainError> {
+        let size = item.sam.original_size;
+        let points = match &self.files.system.similarity_points {
+            Some(config) if targets[0].with_points => {
+                let points = |target: &&VisionTarget| {
+                    let map = Tensor::from_slice(&target.similarity, target.similarity.len(), &Device::Cpu)?;
+                    Ok::<_, TrainError>(similarity_points(&map, size, config)?)
+                };
+                Some(targets.iter().map(points).collect::<Result<Vec<_>, _>>()?)
+            }
+            _ => None,
+        };
+        let points = match points {
+            Some(points) => Some(point_prompt(&points, item)?),
+            None => None,
+        };
+        let text = match targets[0].with_text {
+            true => Some(self.heads.texts(&targets.iter().map(|target| target.text).collect::<Vec<_>>())?),
+            false => None,
+        };
+        let prompts = model.sam.prompt_encoder.forward(&Prompts { points, text, ..Prompts::default() })?;
+        let prediction = model.sam.decode(embedding, &prompts, false)?;
+        let side = model.sam.image_encoder.image_size();
+        Ok(postprocess_masks(&prediction.logits, side, item.sam.input_size, size)?.squeeze(1)?)
+    }
+}
+
+impl Learner for VisionLearner {
+    type Prepared = VisionItem;
+
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn micro_batch(&self, batch: &MicroBatch<VisionItem>) -> Result<(LossTerms, Gradients), TrainError> {
+        let model = self.weights.model(&self.files, None)?;
+        let pass = self.pass(&model, batch.items)?;
+        let gradients = pass.total.backward()?;
+        let of = |(_, variable): (&str, &Var)| gradients.get(variable).cloned();
+        Ok((pass.terms, self.parameters.iter().map(of).collect()))
+    }
+}
+
+/// Points on the image to SAM's square input.
+fn point_prompt(points: &[SimilarityPoints], item: &VisionItem) -> Result<PointPrompt, TrainError> {
+    let (input, original) = (item.sam.input_size, item.sam.original_size);
+    let scale = [input.1 as f32 / original.1 as f32, input.0 as f32 / original.0 as f32];
+    let coordinates: Vec<&Tensor> = points.iter().map(|points| &points.coordinates).collect();
+    let scale = Tensor::from_slice(&scale, (1, 1, 2), &Device::Cpu)?;
+    Ok(PointPrompt {
+        coordinates: Tensor::stack(&coordinates, 0)?.detach().broadcast_mul(&scale)?,
+        labels: points.iter().map(SimilarityPoints::labels).collect(),
+    })
+}
+
+/// `[images, channels, height, width]`.
+fn pixel_batch<'a>(images: impl Iterator<Item = &'a PixelValues>) -> Result<Tensor, TrainError> {
+    let image = |image: &PixelValues| {
+        Tensor::from_slice(&image.data, (image.channels, image.height, image.width), &Device::Cpu)
+    };
+    Ok(Tensor::stack(&images.map(image).collect::<Result<Vec<_>, _>>()?, 0)?)
+}

@@ -1,0 +1,195 @@
+use super::{Classes, Group};
+use crate::TrainError;
+use maskwise_data::dataset::SampleRng;
+use maskwise_data::image::PixelValues;
+use maskwise_data::mask::Mask;
+use maskwise_data::tabletop::Scene;
+use maskwise_models::systems::read::{ImageInputs, SamInputs};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+
+/// A picture with its dense labels and the masks to be drawn.
+#[derive(Clone, Debug)]
+pub struct VisionItem {
+    /// The item's name in errors.
+    pub id: String,
+    /// CLIP's pixels.
+    pub clip_pixels: PixelValues,
+    /// SAM's pixels.
+    pub sam: SamInputs,
+    /// What CLIP's cells show: `grid²` rows of [`Classes::columns`], each group summing to 1.
+    pub clip_labels: Vec<f32>,
+    /// The same for SAM's cells.
+    pub sam_labels: Vec<f32>,
+    /// What is to be segmented.
+    pub targets: Vec<VisionTarget>,
+}
+
+/// A thing or a part to be segmented.
+#[derive(Clone, Debug)]
+pub struct VisionTarget {
+    /// Its name, among [`Classes::texts`].
+    pub text: usize,
+    /// Its pixels.
+    pub mask: Mask,
+    /// What stands in for the similarity of `[SEG]` with the image tokens: the share of each of CLIP's cells that it covers,
+    /// blurred and noisy.
+    pub similarity: Vec<f32>,
+    /// Whether the mask decoder is told the name.
+    pub with_text: bool,
+    /// Whether it is given points.
+    pub with_points: bool,
+}
+
+/// Fewest visible pixels of something to be segmented.
+const SMALLEST: u64 = 16;
+/// Share of targets that are prompted by points alone, and by text alone.
+const ONE_PROMPT: f32 = 0.12;
+
+impl VisionItem {
+    /// Labels `scene` for grids of `clip_grid`² and `sam_grid`² cells and draws at most `most_targets` targets.
+    ///
+    /// # Errors
+    /// When the picture cannot be preprocessed.
+    pub fn new(
+        id: String,
+        scene: &Scene,
+        inputs: &ImageInputs,
+        grids: (usize, usize),
+        most_targets: usize,
+        classes: &Classes,
+        rng: &mut SampleRng,
+    ) -> Result<Self, TrainError> {
+        let failed = |error: maskwise_data::image::PreprocessError| TrainError::Item {
+            id: id.clone(),
+            reason: error.to_string(),
+        };
+        let clip_pixels = inputs.for_language(&scene.image).map_err(failed)?;
+        let sam = inputs.for_masks(&scene.image).map_err(failed)?;
+        let mut candidates = Vec::new();
+        for thing in &scene.things {
+            candidates.push((classes.kind_text(thing.kind), &thing.mask));
+            for (index, part) in thing.parts.iter().enumerate() {
+                candidates.push((classes.part_text(thing.kind, index), &part.mask));
+            }
+        }
+        candidates.retain(|(_, mask)| mask.area() >= SMALLEST);
+        candidates.shuffle(rng);
+        candidates.truncate(most_targets);
+        let targets = candidates.into_iter().map(|(text, mask)| {
+            let prompt: f32 = rng.random();
+            VisionTarget {
+                text,
+                mask: mask.clone(),
+                similarity: similarity(mask, grids.0, rng),
+                with_text: prompt >= ONE_PROMPT,
+                with_points: prompt < 1.0 - ONE_PROMPT,
+            }
+        });
+        let targets = targets.collect();
+        let clip_labels = labels(scene, grids.0, classes);
+        let sam_labels = labels(scene, grids.1, classes);
+        Ok(Self { id, clip_pixels, sam, clip_labels, sam_labels, targets })
+    }
+}
+
+/// `grid²` rows of class shares.
+fn labels(scene: &Scene, grid: usize, classes: &Classes) -> Vec<f32> {
+    let columns = classes.columns();
+    let mut labels = vec![0.0; grid * grid * columns];
+    let mut add = |column: usize, mask: &Mask| {
+        for (cell, share) in coverage(mask, grid).into_iter().enumerate() {
+            labels[cell * columns + column] += share;
+        }
+    };
+    for thing in &scene.things {
+        add(classes.start(Group::Kind) + classes.kind(thing.kind), &thing.mask);
+        add(classes.start(Group::Colour) + classes.colour(thing.colour), &thing.mask);
+        add(classes.start(Group::Pattern) + classes.pattern(thing.pattern), &thing.mask);
+        for (index, part) in thing.parts.iter().enumerate() {
+            add(classes.start(Group::Part) + classes.part(thing.kind, index), &part.mask);
+        }
+    }
+    for row in labels.chunks_exact_mut(columns) {
+        for group in Group::ALL {
+            let group = &mut row[classes.start(group)..][..classes.count(group)];
+            let covered: f32 = group.iter().sum();
+            // Parts may overlap: their shares are scaled to what is there.
+            group.iter_mut().for_each(|share| *share /= covered.max(1.0));
+            group[0] = (1.0 - covered).max(0.0);
+        }
+    }
+    labels
+}
+
+/// The share of each cell of a `grid`² raster that `mask` covers, 0..1.
+fn coverage(mask: &Mask, grid: usize) -> Vec<f32> {
+    let mut counts = vec![0.0_f32; grid * grid];
+    for (y, row) in mask.data.chunks_exact(mask.width).enumerate() {
+        let cells = &mut counts[y * grid / mask.height * grid..][..grid];
+        for (x, value) in row.iter().enumerate().filter(|(_, value)| **value != 0) {
+            cells[x * grid / mask.width] += f32::from(*value);
+        }
+    }
+    let per_cell = (mask.width * mask.height) as f32 / (grid * grid) as f32;
+    counts.iter().map(|count| (count / per_cell).min(1.0)).collect()
+}
+
+/// A similarity map as a language model might give it.
+fn similarity(mask: &Mask, grid: usize, rng: &mut SampleRng) -> Vec<f32> {
+    let mut map = coverage(mask, grid);
+    let highest = map.iter().copied().fold(f32::MIN_POSITIVE, f32::max);
+    map.iter_mut().for_each(|value| *value /= highest);
+    if rng.random_bool(0.5) {
+        map = blurred(&map, grid);
+    }
+    let noise: f32 = rng.random_range(0.0..0.4);
+    map.iter().map(|value| value + noise * (rng.random::<f32>() + rng.random::<f32>() - 1.0)).collect()
+}
+
+/// The mean over each cell and its neighbours, the cell itself counted thrice.
+fn blurred(map: &[f32], grid: usize) -> Vec<f32> {
+    let blur = |cell: usize| {
+        let (row, column) = (cell / grid, cell % grid);
+        let (mut sum, mut count) = (2.0 * map[cell], 2.0);
+        for y in row.saturating_sub(1)..=(row + 1).min(grid - 1) {
+            for x in column.saturating_sub(1)..=(column + 1).min(grid - 1) {
+                sum += map[y * grid + x];
+                count += 1.0;
+            }
+        }
+        sum / count
+    };
+    (0..grid * grid).map(blur).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use maskwise_data::tabletop::SceneConfig;
+    use rand::SeedableRng;
+
+    #[test]
+    fn labels_sum_to_one_in_each_group() {
+        let classes = Classes::default();
+        let mut rng = SampleRng::seed_from_u64(5);
+        let scene = Scene::draw(&mut rng, &SceneConfig::default()).unwrap();
+        let labels = labels(&scene, 12, &classes);
+        for row in labels.chunks_exact(classes.columns()) {
+            for group in Group::ALL {
+                let group = &row[classes.start(group)..][..classes.count(group)];
+                assert!((group.iter().sum::<f32>() - 1.0).abs() < 1e-4, "{group:?}");
+            }
+        }
+        let kinds: f32 = labels.chunks_exact(classes.columns()).map(|row| 1.0 - row[0]).sum();
+        let covered: u64 = scene.things.iter().map(|thing| thing.mask.area()).sum();
+        let cell = (256.0 / 12.0_f32).powi(2);
+        assert!((kinds * cell / covered as f32 - 1.0).abs() < 0.05, "{kinds} cells, {covered} pixels");
+    }
+
+    #[test]
+    fn coverage_counts_pixels() {
+        let mask = Mask::from_values(&[1, 1, 0, 0, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], 4, 4).unwrap();
+        assert_eq!(coverage(&mask, 2), [1.0, 0.25, 0.0, 0.0]);
+    }
+}
