@@ -92,6 +92,14 @@ macro_rules! boxed_from {
 boxed_from!(Weights: WeightsError, Model: ModelError, Dataset: DatasetError);
 
 impl TrainError {
+    /// The same error with the file that a setting stands in.
+    pub(crate) fn in_file(self, path: &std::path::Path) -> Self {
+        match self {
+            Self::Setting { field, reason } => Self::setting(format!("{}: {field}", path.display()), reason),
+            other => other,
+        }
+    }
+
     /// The same error with the item that it came up with.
     pub(crate) fn of_item(self, id: &str) -> Self {
         match self {

@@ -13,6 +13,7 @@ pub mod read;
 mod run;
 mod schedule;
 pub mod scratch;
+pub mod session;
 pub mod vision;
 
 pub use checkpoint::{BestScore, Checkpoints, Progress, RunIdentity};

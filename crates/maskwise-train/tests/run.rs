@@ -175,12 +175,21 @@ impl TrainingDataset for Numbers {
 
 #[test]
 fn loaded_items_depend_on_their_position_only() {
-    let toy = Arc::new(Toy::with_width(1));
     let mixture = Arc::new(Mixture::new("all", vec![(Box::new(Numbers), 1.0)]).unwrap());
     let settings = settings(std::path::Path::new("unused"));
     let take = |next_position, workers, count| -> Vec<String> {
         let progress = Progress { next_position, ..Progress::default() };
-        let items = prepared_items(toy.clone(), mixture.clone(), &settings, &progress, workers).unwrap();
+        let items = prepared_items(&settings, &progress, workers, {
+            let mixture = mixture.clone();
+            move |seed, position| {
+                let id = mixture.item(seed, position)?.id;
+                let number: u64 = id
+                    .parse()
+                    .map_err(|_| TrainError::Item { id: id.clone(), reason: "is no number".to_owned() })?;
+                Ok((id, number))
+            }
+        })
+        .unwrap();
         let text = |item: Result<(String, u64), TrainError>| match item {
             Ok((id, prepared)) => format!("{id}={prepared}"),
             Err(error) => error.to_string(),

@@ -46,13 +46,24 @@ struct State<T> {
 }
 
 impl<T: Send + 'static> Loader<T> {
-    /// Starts the threads. `prepare` runs on them: resizing, tokenising, whatever the model needs.
+    /// Starts the threads on the items of `mixture`. `prepare` runs on them: resizing, tokenising, whatever the model needs.
     ///
     /// # Errors
     /// [`DatasetError::Thread`].
     pub fn start<F>(mixture: Arc<Mixture>, config: LoaderConfig, prepare: F) -> Result<Self, DatasetError>
     where
         F: Fn(TrainingItem) -> T + Send + Sync + 'static,
+    {
+        Self::produce(config, move |seed, position| mixture.item(seed, position).map(&prepare))
+    }
+
+    /// Starts the threads on what `make` returns for the run's seed and each position.
+    ///
+    /// # Errors
+    /// [`DatasetError::Thread`].
+    pub fn produce<F>(config: LoaderConfig, make: F) -> Result<Self, DatasetError>
+    where
+        F: Fn(u64, u64) -> Result<T, DatasetError> + Send + Sync + 'static,
     {
         let state = State {
             finished: BTreeMap::new(),
@@ -62,12 +73,12 @@ impl<T: Send + 'static> Loader<T> {
         };
         let shared = Shared { state: Mutex::new(state), ready: Condvar::new(), room: Condvar::new() };
         let mut loader = Self { shared: Arc::new(shared), workers: Vec::new() };
-        let prepare = Arc::new(prepare);
+        let make = Arc::new(make);
         for index in 0..config.workers.max(1) {
-            let (shared, mixture, prepare) = (loader.shared.clone(), mixture.clone(), prepare.clone());
+            let (shared, make) = (loader.shared.clone(), make.clone());
             let work = move || {
                 while let Some(position) = shared.claim(config.ahead.max(1) as u64) {
-                    let item = guarded(position, || mixture.item(config.seed, position).map(&*prepare));
+                    let item = guarded(position, || make(config.seed, position));
                     shared.finish(position, item);
                 }
             };

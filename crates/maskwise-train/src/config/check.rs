@@ -31,7 +31,7 @@ impl TrainConfig {
 }
 
 impl ModelSection {
-    fn check(&self) -> Result<(), TrainError> {
+    pub(crate) fn check(&self) -> Result<(), TrainError> {
         match (&self.init_from, &self.architecture) {
             (Some(folder), None) => needs("model.init_from", folder),
             (None, Some(folder)) => needs("model.architecture", folder),

@@ -5,8 +5,10 @@ mod datasets;
 
 use crate::read::{LoraConfig, LossWeights, Part};
 use crate::run::RunSettings;
+use crate::session::Task;
 use crate::{AdamWConfig, Schedule, TrainError};
 use maskwise_data::dataset::Convention;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::fs;
@@ -16,6 +18,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainConfig {
+    /// `read`, which may be left out.
+    #[serde(default)]
+    pub task: Task,
     /// What is trained.
     pub model: ModelSection,
     /// Adapters on the language model; none without this section.
@@ -198,13 +203,7 @@ impl TrainConfig {
     /// [`TrainError::Setting`] in one line, with the file and the line or key at fault; [`TrainError::Io`] when there is no file.
     pub fn read(path: &Path) -> Result<Self, TrainError> {
         let text = fs::read_to_string(path).map_err(|error| TrainError::io("read", path, error))?;
-        let config = Self::parse(&text).map_err(|error| match error {
-            TrainError::Setting { field, reason } => {
-                TrainError::setting(format!("{}: {field}", path.display()), reason)
-            }
-            other => other,
-        })?;
-        Ok(config)
+        Self::parse(&text).map_err(|error| error.in_file(path))
     }
 
     /// Parses and checks a recipe.
@@ -212,21 +211,9 @@ impl TrainConfig {
     /// # Errors
     /// As [`TrainConfig::read`].
     pub fn parse(text: &str) -> Result<Self, TrainError> {
-        let config: Self = toml::from_str(text).map_err(|error| {
-            let start = error.span().map_or(0, |span| span.start);
-            let line = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
-            TrainError::setting(format!("line {line}"), error.message().replace('\n', " "))
-        })?;
+        let config: Self = parse_toml(text)?;
         config.check()?;
         Ok(config)
-    }
-
-    /// The recipe with every default written out.
-    ///
-    /// # Errors
-    /// When a number does not fit TOML.
-    pub fn to_toml(&self) -> Result<String, TrainError> {
-        toml::to_string_pretty(self).map_err(|error| TrainError::Other(error.into()))
     }
 
     /// What of the recipe alters the trained numbers, for [`crate::RunIdentity`]. Folders are left out because they may move; what is in
@@ -265,6 +252,15 @@ impl TrainConfig {
         let datasets = self.data.datasets.iter().flat_map(|dataset| [&dataset.folder, &dataset.explanations]);
         datasets.chain([&self.data.templates]).flatten().map(PathBuf::as_path).collect()
     }
+}
+
+/// Parses TOML; an error names its line.
+pub(crate) fn parse_toml<T: DeserializeOwned>(text: &str) -> Result<T, TrainError> {
+    toml::from_str(text).map_err(|error| {
+        let start = error.span().map_or(0, |span| span.start);
+        let line = text.get(..start).map_or(1, |before| before.matches('\n').count() + 1);
+        TrainError::setting(format!("line {line}"), error.message().replace('\n', " "))
+    })
 }
 
 #[cfg(test)]

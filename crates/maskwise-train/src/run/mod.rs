@@ -9,7 +9,6 @@ pub use items::prepared_items;
 pub use report::{Observer, StepReport, Validation};
 
 use crate::checkpoint::BestScore;
-use crate::config::TrainConfig;
 use crate::log::RunLog;
 use crate::{AdamW, AdamWConfig, Checkpoints, Learner, Progress, RunIdentity, Schedule, TrainError};
 use crate::{clip_coefficient, global_norm};
@@ -282,11 +281,11 @@ fn open(settings: &RunSettings, schedule: &Schedule) -> Result<Checkpoints, Trai
 /// When the folder cannot be made or written.
 pub fn write_run_record(
     folder: &Path,
-    config: &TrainConfig,
+    config: &impl Serialize,
     identity: &RunIdentity,
 ) -> Result<(), TrainError> {
     fs::create_dir_all(folder).map_err(|error| TrainError::io("create", folder, error))?;
-    let recipe = config.to_toml()?;
+    let recipe = toml::to_string_pretty(config).map_err(|error| TrainError::Other(error.into()))?;
     write_atomic(&folder.join("config.toml"), |writer| writer.write_all(recipe.as_bytes()))?;
     let version = concat!("maskwise ", env!("CARGO_PKG_VERSION"));
     let record = json!({ "version": version, "model": identity.model, "data": identity.data });

@@ -56,11 +56,6 @@ impl Toy {
 impl Learner for Toy {
     type Prepared = u64;
 
-    /// The number that an item is called by.
-    fn prepare(&self, item: TrainingItem) -> Result<u64, TrainError> {
-        item.id.parse().map_err(|_| TrainError::Item { id: item.id, reason: "is no number".to_owned() })
-    }
-
     fn parameters(&self) -> &Parameters {
         &self.parameters
     }
