@@ -21,6 +21,9 @@ pub enum ModelError {
     /// The image could not be preprocessed.
     #[error(transparent)]
     Image(#[from] PreprocessError),
+    /// A file could not be written.
+    #[error(transparent)]
+    Write(#[from] maskwise_data::atomic::WriteError),
     /// The folder is not a model folder.
     #[error("{} is not a model folder: {reason}", path.display())]
     NotAModel {

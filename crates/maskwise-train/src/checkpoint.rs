@@ -64,6 +64,16 @@ pub struct BestScore {
     pub step: u64,
 }
 
+/// The trained tensors of a checkpoint folder, f32.
+///
+/// # Errors
+/// When its file is missing or damaged.
+pub(crate) fn checkpoint_parameters(folder: &Path) -> Result<BTreeMap<String, Tensor>, TrainError> {
+    let file = SafetensorsFile::open(&folder.join(PARAMETERS))?;
+    let names = file.tensors().keys();
+    names.map(|name| Ok((name.clone(), file.read(name, DType::F32, &Device::Cpu)?))).collect()
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct State {

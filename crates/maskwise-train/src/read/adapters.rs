@@ -121,22 +121,23 @@ impl LoraConfig {
         Ok(())
     }
 
-    /// `W + (B·A)·alpha/rank` in f32 for the layer whose weight is called `weight_name`; none where it has no adapter.
-    ///
-    /// # Errors
-    /// When the shapes differ.
-    pub fn merged(
+    /// Whether `variables` hold an adapter of the layer whose weight is called `weight_name`.
+    pub(crate) fn adapts(&self, weight_name: &str, variables: &BTreeMap<String, Tensor>) -> bool {
+        weight_name.strip_suffix(".weight").is_some_and(|layer| variables.contains_key(&a_name(layer)))
+    }
+
+    /// `W + (B·A)·alpha/rank` in f32, `W` being the weight called `weight_name`, whose adapter is among `variables`.
+    pub(crate) fn merged(
         &self,
         weight_name: &str,
         weight: &Tensor,
         variables: &BTreeMap<String, Tensor>,
-    ) -> Result<Option<Tensor>, TrainError> {
-        let Some(layer) = weight_name.strip_suffix(".weight") else { return Ok(None) };
+    ) -> candle_core::Result<Tensor> {
+        let layer = weight_name.strip_suffix(".weight").unwrap_or(weight_name);
         let (Some(a), Some(b)) = (variables.get(&a_name(layer)), variables.get(&b_name(layer))) else {
-            return Ok(None);
+            candle_core::bail!("{layer} has not both halves of an adapter");
         };
-        let delta = (b.matmul(a)? * self.scaling())?;
-        Ok(Some((weight.to_dtype(DType::F32)? + delta)?))
+        weight.to_dtype(DType::F32)? + (b.matmul(a)? * self.scaling())?
     }
 }
 

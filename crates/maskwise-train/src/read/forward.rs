@@ -6,6 +6,7 @@ use candle_core::Tensor;
 use maskwise_data::text::IMAGE_PLACEHOLDER;
 use maskwise_data::text::prompt::IGNORED_LABEL;
 use maskwise_models::systems::read::ReadModel;
+use maskwise_nn::ops::KeyRanges;
 
 /// How the rows of an item share their beginning: what all of them start with (system prompt and image among it) stands once,
 /// then each row's own ids follow. A causal model's states do not depend on what comes later, so this equals running the rows
@@ -55,13 +56,21 @@ impl<'a> Packing<'a> {
 
     /// The normalised states of all packed positions, `[positions, width]`.
     pub(super) fn states(&self, model: &ReadModel, image_tokens: &Tensor) -> Result<Tensor, TrainError> {
-        let mut parts = Vec::new();
-        for (index, row) in self.rows.iter().enumerate() {
-            let states = model.hidden_states(&row.ids, image_tokens)?;
-            let from = if index == 0 { 0 } else { self.prefix() };
-            parts.push(states.narrow(0, from, states.dim(0)? - from)?);
+        let own = |row: &'a PreparedRow| row.ids[self.shared..].iter().copied();
+        let mut ids = self.rows[0].ids[..self.shared].to_vec();
+        ids.extend(self.rows.iter().flat_map(own));
+        let prefix = self.prefix();
+        let mut positions: Vec<u32> = (0..prefix as u32).collect();
+        let mut ranges: Vec<KeyRanges> = (1..=prefix).map(KeyRanges::up_to).collect();
+        for (row, start) in self.rows.iter().zip(&self.starts) {
+            for index in 0..row.ids.len() - self.shared {
+                positions.push((prefix + index) as u32);
+                let (start, end) = (*start as u32, (start + index + 1) as u32);
+                ranges.push(KeyRanges { prefix: prefix as u32, start, end });
+            }
         }
-        Ok(Tensor::cat(&parts, 0)?)
+        let embeddings = model.splice(&ids, image_tokens)?;
+        Ok(model.language_model.forward_packed(&embeddings, &positions, &ranges)?.squeeze(0)?)
     }
 
     /// The position of the first image token.

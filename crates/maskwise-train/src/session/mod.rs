@@ -1,8 +1,11 @@
 //! From a recipe to a trained model: what `maskwise train` does, without its terminal.
 
+mod merge;
+mod read;
 mod start;
 mod vision;
 
+pub use merge::{Which, merge};
 pub use vision::{VisionConfig, VisionSection};
 
 use crate::config::TrainConfig;
@@ -71,6 +74,22 @@ impl Recipe {
         recipe.map_err(|error| error.in_file(path))
     }
 
+    /// What is trained.
+    pub fn task(&self) -> Task {
+        match self {
+            Self::Read(_) => Task::Read,
+            Self::Vision(_) => Task::Vision,
+        }
+    }
+
+    /// The model that the run starts from.
+    fn model(&self) -> &crate::config::ModelSection {
+        match self {
+            Self::Read(config) => &config.model,
+            Self::Vision(config) => &config.model,
+        }
+    }
+
     /// Length and rhythm of the run.
     pub fn run(&self) -> &crate::RunSettings {
         match self {
@@ -93,10 +112,7 @@ impl Recipe {
     /// Whatever stops it; the last checkpoint is intact in every case.
     pub fn train(&self, begin: Begin, watcher: &mut dyn Watcher) -> Result<Progress, TrainError> {
         match self {
-            Self::Read(config) => {
-                let _ = config;
-                todo!()
-            }
+            Self::Read(config) => read::train(config, begin, watcher),
             Self::Vision(config) => vision::train(config, begin, watcher),
         }
     }

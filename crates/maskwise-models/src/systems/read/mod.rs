@@ -8,6 +8,7 @@ mod load;
 mod model;
 mod segment;
 mod vision_tower;
+mod write;
 
 pub use config::{ConversationNames, Family, LlavaConfig, SystemConfig};
 pub use generate::{Generation, StopReason, TokenStep};
@@ -16,3 +17,4 @@ pub use load::{LoadOptions, ModelFiles, ModelPlaces, PartTypes, ProgressObserver
 pub use model::{PartWeights, Projector, ReadModel};
 pub use segment::{SegmentInputs, SegmentedMask};
 pub use vision_tower::VisionTower;
+pub use write::refuse_existing;
