@@ -26,6 +26,11 @@ impl Progress {
         self.bar(message, "{msg} {wide_bar} {pos}/{len} {eta}")
     }
 
+    /// A bar over training steps whose message says the rest.
+    pub(crate) fn steps(&self) -> ProgressBar {
+        self.bar("", "{pos}/{len} {bar:24} {msg}")
+    }
+
     /// A line that shows the stage of an answer.
     pub(crate) fn stages(&self) -> ProgressBar {
         let bar = self.bar("", "{spinner} {msg} {elapsed}");

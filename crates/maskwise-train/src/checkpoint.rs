@@ -14,7 +14,7 @@
 
 use crate::optimizer::Moment;
 use crate::{AdamW, Parameters, TrainError};
-use candle_core::DType;
+use candle_core::{DType, Device, Tensor};
 use maskwise_data::atomic::write_atomic;
 use maskwise_nn::weights::{SafetensorsFile, TensorPlan, TensorSource, WeightsError, write_safetensors};
 use serde::{Deserialize, Serialize};

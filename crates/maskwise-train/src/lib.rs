@@ -16,6 +16,8 @@ pub mod scratch;
 pub mod session;
 pub mod vision;
 
+/// The element types that weights are stored in.
+pub use candle_core::DType;
 pub use checkpoint::{BestScore, Checkpoints, Progress, RunIdentity};
 pub use error::TrainError;
 pub use fingerprint::fingerprint;

@@ -2,9 +2,11 @@
 
 mod model;
 mod synth;
+mod train;
 
 pub(crate) use model::ModelArguments;
 pub(crate) use synth::SynthArguments;
+pub(crate) use train::{MergeArguments, TrainArguments};
 
 use clap::{Args, Parser, Subcommand};
 use maskwise::DtypeChoice;
@@ -27,6 +29,10 @@ pub(crate) enum Command {
     Segment(SegmentArguments),
     /// Ask one question after the other about an image.
     Chat(ChatArguments),
+    /// Train a model by a recipe.
+    Train(TrainArguments),
+    /// Write the model that a run trained as one folder, adapters merged.
+    Merge(MergeArguments),
     /// Bring a published checkpoint into one folder of safetensors.
     Convert(ConvertArguments),
     /// Show what a model folder holds and how much memory it needs, without loading it.

@@ -9,6 +9,7 @@ pub(crate) mod man;
 pub(crate) mod pull;
 pub(crate) mod segment;
 pub(crate) mod synth;
+pub(crate) mod train;
 
 /// Bytes as a person reads them.
 fn human_bytes(bytes: u64) -> String {

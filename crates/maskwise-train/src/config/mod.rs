@@ -3,7 +3,7 @@
 mod check;
 mod datasets;
 
-use crate::read::{LoraConfig, LossWeights, Part};
+use crate::read::{AnswerMode, LoraConfig, LossWeights, Part};
 use crate::run::RunSettings;
 use crate::session::Task;
 use crate::{AdamWConfig, Schedule, TrainError};
@@ -185,6 +185,9 @@ pub struct ValidationSection {
     pub split: Option<String>,
     /// The most items that are taken, the first ones; all if left out.
     pub limit: Option<usize>,
+    /// Whether the model reads the answers or writes them.
+    #[serde(default)]
+    pub answers: AnswerMode,
     /// How many of the items are drawn as pictures.
     #[serde(default)]
     pub pictures: usize,

@@ -1,13 +1,14 @@
+use super::MaskLosses;
 use super::forward::Packing;
-use super::losses::{MaskLosses, cross_entropy};
 use super::weights::TrainedWeightsConfig;
 use super::{LossWeights, PreparedItem, TrainedWeights};
 use crate::{Gradients, Learner, LossTerms, MicroBatch, Parameters, TrainError};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{Device, Tensor};
 use maskwise_data::dataset::TrainingItem;
 use maskwise_data::mask::Mask;
 use maskwise_data::text::ConversationTemplate;
 use maskwise_models::systems::read::{ModelFiles, ReadModel, SegmentInputs};
+use maskwise_nn::ops;
 
 /// Teaches READ, SESAME or LISA.
 pub struct ReadLearner {
@@ -114,7 +115,7 @@ impl ReadLearner {
         let logits = segmented.iter().map(|mask| &mask.logits).collect::<Vec<_>>();
         let logits = Tensor::stack(&logits, 0)?;
         let targets = item.rows.iter().flat_map(|row| &row.masks);
-        masks.add(&logits, &mask_tensor(targets, logits.device())?)?;
+        masks.add(&logits, &mask_tensor(targets)?)?;
         Ok(())
     }
 
@@ -132,7 +133,8 @@ impl ReadLearner {
             ));
         }
         let logits = model.language_model.logits(&Tensor::cat(label_states, 0)?)?;
-        let ce = cross_entropy(&logits.to_dtype(DType::F32)?, label_ids)?;
+        let targets: Vec<Option<u32>> = label_ids.iter().copied().map(Some).collect();
+        let ce = ops::cross_entropy(&logits, &targets)?;
         let mut total = (&ce * self.loss.ce)?;
         let scalar = |tensor: &Tensor| Ok::<_, TrainError>(f64::from(tensor.to_scalar::<f32>()?));
         let (mut bce_value, mut dice_value) = (0.0, 0.0);
@@ -168,15 +170,9 @@ impl Learner for ReadLearner {
     }
 }
 
-/// `[masks, height, width]` f32, 0 or 1.
-pub(crate) fn mask_tensor<'a>(
-    masks: impl Iterator<Item = &'a Mask>,
-    device: &Device,
-) -> Result<Tensor, TrainError> {
-    let mask = |mask: &Mask| {
-        let values = Tensor::from_slice(&mask.data, (mask.height, mask.width), &Device::Cpu)?;
-        values.to_dtype(DType::F32)?.to_device(device)
-    };
+/// `[masks, height, width]` u8, 0 or 1.
+pub(crate) fn mask_tensor<'a>(masks: impl Iterator<Item = &'a Mask>) -> Result<Tensor, TrainError> {
+    let mask = |mask: &Mask| Tensor::from_slice(&mask.data, (mask.height, mask.width), &Device::Cpu);
     let masks = masks.map(mask).collect::<candle_core::Result<Vec<_>>>()?;
     Ok(Tensor::stack(&masks, 0)?)
 }

@@ -5,6 +5,7 @@ mod forward;
 mod learner;
 mod losses;
 mod prepare;
+mod validation;
 mod weights;
 
 pub use adapters::LoraConfig;
@@ -13,4 +14,5 @@ pub use learner::{ReadLearner, ReadSettings};
 pub use losses::LossWeights;
 pub(crate) use losses::MaskLosses;
 pub use prepare::{PreparedItem, PreparedRow};
+pub use validation::{AnswerMode, validate};
 pub use weights::{Part, TrainedWeights, TrainedWeightsConfig};

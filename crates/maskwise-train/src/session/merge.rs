@@ -91,7 +91,8 @@ impl TensorSource for Merged {
     }
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightsError> {
-        let failed = |error: candle_core::Error| WeightsError::Tensor { name: name.to_owned(), source: error };
+        let failed =
+            |error: candle_core::Error| WeightsError::Tensor { name: name.to_owned(), source: error };
         let original = || self.source.read(name, DType::F32, device);
         let rows = self.tensors().get(name).and_then(|info| info.shape.first().copied()).unwrap_or(0);
         let merged = match (self.trained.get(name), &self.lora) {

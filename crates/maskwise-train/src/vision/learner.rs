@@ -155,7 +155,7 @@ impl VisionLearner {
                     .collect();
                 if !targets.is_empty() {
                     let logits = self.decode(model, item, &embedding, &targets)?;
-                    let truth = mask_tensor(targets.iter().map(|target| &target.mask), logits.device())?;
+                    let truth = mask_tensor(targets.iter().map(|target| &target.mask))?;
                     masks.add(&logits, &truth)?;
                 }
             }

@@ -56,8 +56,7 @@ impl ModelFiles {
         write_json(&target.join(TOWER).join("config.json"), &self.vision_config)?;
         write_json(&target.join(TOWER).join("preprocessor_config.json"), &self.inputs.clip)?;
         let path = self.folder.join("config.json");
-        let config =
-            std::fs::read(&path).map_err(|error| at(&path, format!("cannot be read: {error}")))?;
+        let config = std::fs::read(&path).map_err(|error| at(&path, format!("cannot be read: {error}")))?;
         let mut config: serde_json::Map<String, serde_json::Value> =
             serde_json::from_slice(&config).map_err(|error| at(&path, error.to_string()))?;
         for key in ["vision_tower", "mm_vision_tower"] {

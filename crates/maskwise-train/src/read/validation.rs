@@ -1,0 +1,232 @@
+use super::ReadLearner;
+use crate::{TrainError, Validation};
+use candle_core::{DType, Tensor};
+use maskwise_data::dataset::{ValidationDataset, ValidationItem};
+use maskwise_data::draw::{Layer, OverlayStyle, PointMark, draw_points, heat_map, overlay, palette_color};
+use maskwise_data::image::RgbImage;
+use maskwise_data::mask::Mask;
+use maskwise_data::text::ConversationTemplate;
+use maskwise_data::text::prompt::{question_prompt, tokenize_image_prompt};
+use maskwise_models::heads::similarity_points::full_resolution_map;
+use maskwise_models::systems::read::{ReadModel, SamInputs, SegmentInputs, SegmentedMask};
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+use std::ops::ControlFlow;
+
+/// Where the answer of a validation comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnswerMode {
+    /// It stands in the prompt, as in the papers' validation (spec 4.3). Items whose answer has no `[SEG]` are left out.
+    #[default]
+    TeacherForced,
+    /// The model writes it.
+    Generated,
+}
+
+/// Tokens that an answer may have.
+const MOST_TOKENS: usize = 96;
+/// Added to the denominators of the means (spec 7.2).
+const MEAN_EPSILON: f64 = 1e-5;
+const CUMULATIVE_EPSILON: f64 = 1e-10;
+
+/// What one item came to.
+struct Measured {
+    intersection: u64,
+    union: u64,
+    exists: bool,
+    found: bool,
+    picture: Option<RgbImage>,
+}
+
+/// gIoU and cIoU of the model's present values on `items` (spec 7.2); where it writes its answers, also `see`, the share of items of
+/// which it says rightly whether what is asked for is there, and `giou_present`, the mean over items of which it is. The first
+/// `pictures` items are drawn: image, truth, similarity with points, prediction.
+///
+/// # Errors
+/// When an item cannot be read, or the model refuses.
+pub fn validate(
+    learner: &ReadLearner,
+    items: &dyn ValidationDataset,
+    mode: AnswerMode,
+    pictures: usize,
+) -> Result<Validation, TrainError> {
+    let model = learner.model()?;
+    let template = learner.template(mode)?;
+    let measure = |index: usize| {
+        let item = items.item(index)?;
+        let id = item.id.clone();
+        measure(learner, &model, &template, item, mode, index < pictures).map_err(|error| error.of_item(&id))
+    };
+    let measured: Vec<Option<Measured>> =
+        (0..items.len()).into_par_iter().map(measure).collect::<Result<_, _>>()?;
+    let measured: Vec<Measured> = measured.into_iter().flatten().collect();
+    let iou = |item: &Measured| match item.union {
+        0 => 1.0,
+        union => item.intersection as f64 / (union as f64 + MEAN_EPSILON),
+    };
+    let mean = |values: Vec<f64>| values.iter().sum::<f64>() / (values.len() as f64 + MEAN_EPSILON);
+    let giou = mean(measured.iter().map(iou).collect());
+    let intersection: u64 = measured.iter().map(|item| item.intersection).sum();
+    let union: u64 = measured.iter().map(|item| item.union).sum();
+    let ciou = intersection as f64 / (union as f64 + CUMULATIVE_EPSILON);
+    let mut scores = vec![("giou".to_owned(), giou), ("ciou".to_owned(), ciou)];
+    if mode == AnswerMode::Generated {
+        let right = measured.iter().map(|item| f64::from(u8::from(item.found == item.exists))).collect();
+        scores.push(("see".to_owned(), mean(right)));
+        let present = measured.iter().filter(|item| item.exists).map(iou).collect();
+        scores.push(("giou_present".to_owned(), mean(present)));
+    }
+    let pictures = measured.into_iter().filter_map(|item| item.picture).enumerate();
+    let pictures = pictures.map(|(index, picture)| (format!("validation-{index:03}"), picture)).collect();
+    Ok(Validation { scores, pictures })
+}
+
+fn measure(
+    learner: &ReadLearner,
+    model: &ReadModel,
+    template: &ConversationTemplate,
+    item: ValidationItem,
+    mode: AnswerMode,
+    with_picture: bool,
+) -> Result<Option<Measured>, TrainError> {
+    let inputs = &learner.files().inputs;
+    let failed = |error: maskwise_data::image::PreprocessError| TrainError::Item {
+        id: item.id.clone(),
+        reason: error.to_string(),
+    };
+    let image_tokens = model.encode_for_language(&inputs.for_language(&item.image).map_err(failed)?)?;
+    let (ids, hidden) = match mode {
+        AnswerMode::TeacherForced => {
+            let ids = learner.ids(template, &item.question, Some(&item.answer))?;
+            let hidden = model.hidden_states(&ids, &image_tokens)?;
+            (ids, hidden)
+        }
+        AnswerMode::Generated => {
+            let prompt = learner.ids(template, &item.question, None)?;
+            let generation =
+                model.generate(&prompt, &image_tokens, MOST_TOKENS, &mut |_| ControlFlow::Continue(()))?;
+            (generation.ids, generation.hidden)
+        }
+    };
+    let positions = model.seg_positions(&ids)?;
+    if positions.is_empty() && mode == AnswerMode::TeacherForced {
+        return Ok(None);
+    }
+    let sam = inputs.for_masks(&item.image).map_err(failed)?;
+    let segmented = match positions.first() {
+        Some(position) => Some(segment(model, &ids, &hidden, *position, &sam)?),
+        None => None,
+    };
+    let prediction = match &segmented {
+        Some(mask) => mask.logits.flatten_all()?.to_vec1::<f32>()?.iter().map(|logit| *logit > 0.0).collect(),
+        None => vec![false; item.target.len()],
+    };
+    let picture = match with_picture {
+        true => Some(draw(&item, segmented.as_ref(), &prediction, model)?),
+        false => None,
+    };
+    let (intersection, union) = overlap(&prediction, &item.target);
+    let found = prediction.contains(&true);
+    Ok(Some(Measured { intersection, union, exists: item.exists, found, picture }))
+}
+
+fn segment(
+    model: &ReadModel,
+    ids: &[i64],
+    hidden: &Tensor,
+    position: usize,
+    sam: &SamInputs,
+) -> Result<SegmentedMask, TrainError> {
+    let embedding = model.encode_for_masks(&sam.pixels)?;
+    let inputs =
+        SegmentInputs { embedding: &embedding, input_size: sam.input_size, original_size: sam.original_size };
+    Ok(model.segment_positions(ids, hidden, &[position], inputs)?.remove(0))
+}
+
+/// Intersection and union in pixels; where the target is 255 nothing counts (spec 7.1).
+fn overlap(prediction: &[bool], target: &[u8]) -> (u64, u64) {
+    let (mut intersection, mut union) = (0, 0);
+    for (found, target) in prediction.iter().zip(target).filter(|(_, target)| **target != 255) {
+        let wanted = *target == 1;
+        intersection += u64::from(*found && wanted);
+        union += u64::from(*found || wanted);
+    }
+    (intersection, union)
+}
+
+/// Image, truth, similarity with points, prediction, side by side.
+fn draw(
+    item: &ValidationItem,
+    segmented: Option<&SegmentedMask>,
+    prediction: &[bool],
+    model: &ReadModel,
+) -> Result<RgbImage, TrainError> {
+    let (width, height) = (item.image.width() as usize, item.image.height() as usize);
+    let other = |error: Box<dyn std::error::Error + Send + Sync>| TrainError::Other(error);
+    let tinted = |values: Vec<u8>| -> Result<RgbImage, TrainError> {
+        let mask = Mask::from_values(&values, height, width).map_err(|error| other(error.into()))?;
+        let layer = Layer { mask: &mask, color: palette_color(0), points: &[] };
+        overlay(&item.image, &[layer], &OverlayStyle::for_image(&item.image))
+            .map_err(|error| other(error.into()))
+    };
+    let truth = tinted(item.target.iter().map(|value| u8::from(*value == 1)).collect())?;
+    let found = tinted(prediction.iter().map(|found| u8::from(*found)).collect())?;
+    let mut similarity = item.image.clone();
+    if let Some(mask) = segmented {
+        let map_size = model.similarity_points.as_ref().map_or(336, |config| config.map_size);
+        let map = full_resolution_map(&mask.similarity, (height, width), map_size)?;
+        let map = map.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+        similarity = heat_map(&item.image, &map).map_err(|error| other(error.into()))?;
+        if let Some(points) = &mask.points {
+            let coordinates = points.coordinates.to_vec2::<f32>()?;
+            let marks: Vec<PointMark> = coordinates
+                .iter()
+                .zip(points.labels())
+                .map(|(place, label)| PointMark { x: place[0], y: place[1], label })
+                .collect();
+            draw_points(&mut similarity, &marks, OverlayStyle::for_image(&item.image).point_radius);
+        }
+    }
+    let panels = [&item.image, &truth, &similarity, &found];
+    Ok(RgbImage::from_fn(4 * width as u32, height as u32, |x, y| {
+        *panels[x as usize / width].get_pixel(x % width as u32, y)
+    }))
+}
+
+impl ReadLearner {
+    /// The conversation template of a mode.
+    fn template(&self, mode: AnswerMode) -> Result<ConversationTemplate, TrainError> {
+        let names = &self.files().system.conversation;
+        let name = match mode {
+            AnswerMode::TeacherForced => &names.teacher_forced,
+            AnswerMode::Generated => &names.generate,
+        };
+        ConversationTemplate::by_name(name)
+            .map_err(|error| TrainError::setting("conversation", error.to_string()))
+    }
+
+    /// The ids of a question, with its answer where it is to be read.
+    fn ids(
+        &self,
+        template: &ConversationTemplate,
+        question: &str,
+        answer: Option<&str>,
+    ) -> Result<Vec<i64>, TrainError> {
+        let prompt = question_prompt(template, question, answer);
+        let ids = prompt.and_then(|prompt| tokenize_image_prompt(&self.files().tokenizer, &prompt));
+        ids.map_err(|error| TrainError::Other(error.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ignored_pixels_count_nowhere() {
+        let prediction = [true, true, false, true, false];
+        assert_eq!(overlap(&prediction, &[1, 0, 1, 255, 255]), (1, 3));
+        assert_eq!(overlap(&[false, false], &[0, 255]), (0, 0));
+    }
+}
