@@ -2,6 +2,7 @@
 
 mod checkpoint;
 pub mod config;
+mod coverage;
 mod error;
 mod fingerprint;
 mod gradients;

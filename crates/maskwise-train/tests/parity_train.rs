@@ -47,6 +47,7 @@ fn learner(folder: &Path, goldens: &Goldens) -> ReadLearner {
         ce: weight("ce_loss_weight"),
         bce: weight("bce_loss_weight"),
         dice: weight("dice_loss_weight"),
+        ..LossWeights::default()
     };
     let learner = ReadLearner::new(files, &ReadSettings { weights, loss }, &Device::Cpu).unwrap();
     let parameters = learner.parameters();

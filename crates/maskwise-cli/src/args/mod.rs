@@ -1,9 +1,11 @@
 //! Argument types; help, completions and man pages are made from them.
 
+mod eval;
 mod model;
 mod synth;
 mod train;
 
+pub(crate) use eval::{Benchmark, EvalArguments};
 pub(crate) use model::ModelArguments;
 pub(crate) use synth::SynthArguments;
 pub(crate) use train::{MergeArguments, TrainArguments};
@@ -33,6 +35,8 @@ pub(crate) enum Command {
     Train(TrainArguments),
     /// Write the model that a run trained as one folder, adapters merged.
     Merge(MergeArguments),
+    /// Measure a model on a benchmark.
+    Eval(EvalArguments),
     /// Bring a published checkpoint into one folder of safetensors.
     Convert(ConvertArguments),
     /// Show what a model folder holds and how much memory it needs, without loading it.

@@ -8,7 +8,32 @@ use std::io::Write;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
+/// What libraries read once, when a process starts, and what training wants of it: each of its threads computes a batch of its own, so
+/// a library's own threads would only wait in their way (the tensor library's spin while they do), and memory that one step gives back is
+/// needed again in the next.
+const AT_START: [(&str, &str); 2] = [("RAYON_NUM_THREADS", "1"), ("MIMALLOC_PURGE_DELAY", "-1")];
+
+/// Starts this command again with [`AT_START`], where somebody has not set it already. Only Unix can put a process in another's place;
+/// elsewhere training is slower by what these settings save.
+#[cfg(unix)]
+fn start_with_settings() -> anyhow::Result<()> {
+    use std::os::unix::process::CommandExt;
+    if AT_START.iter().all(|(name, _)| std::env::var_os(name).is_some()) {
+        return Ok(());
+    }
+    let missing = AT_START.iter().filter(|(name, _)| std::env::var_os(name).is_none());
+    let mut command = std::process::Command::new(std::env::current_exe()?);
+    command.args(std::env::args_os().skip(1)).envs(missing.copied());
+    Err(anyhow::Error::new(command.exec()).context("cannot start again with the settings for training"))
+}
+
+#[cfg(not(unix))]
+fn start_with_settings() -> anyhow::Result<()> {
+    Ok(())
+}
+
 pub(crate) fn run(arguments: &TrainArguments, quiet: bool) -> anyhow::Result<Ending> {
+    start_with_settings()?;
     let mut recipe = Recipe::read(&arguments.config)?;
     if let Some(folder) = &arguments.output {
         recipe.run_mut().folder = folder.clone();

@@ -2,6 +2,7 @@ use super::MaskLosses;
 use super::forward::Packing;
 use super::weights::TrainedWeightsConfig;
 use super::{LossWeights, PreparedItem, TrainedWeights};
+use crate::coverage::coverage;
 use crate::{Gradients, Learner, LossTerms, MicroBatch, Parameters, TrainError};
 use candle_core::{Device, Tensor};
 use maskwise_data::dataset::TrainingItem;
@@ -115,7 +116,15 @@ impl ReadLearner {
         let logits = segmented.iter().map(|mask| &mask.logits).collect::<Vec<_>>();
         let logits = Tensor::stack(&logits, 0)?;
         let targets = item.rows.iter().flat_map(|row| &row.masks);
-        masks.add(&logits, &mask_tensor(targets)?)?;
+        masks.add(&logits, &mask_tensor(targets.clone())?)?;
+        if self.loss.similarity > 0.0 {
+            let maps: Vec<&Tensor> = segmented.iter().map(|mask| &mask.similarity).collect();
+            let maps = Tensor::stack(&maps, 0)?;
+            let grid = model.image_tokens().isqrt();
+            let covered: Vec<f32> = targets.flat_map(|mask| coverage(mask, grid)).collect();
+            let covered = Tensor::from_vec(covered, maps.shape(), maps.device())?;
+            masks.add_similarity(&maps, &covered, states.dim(1)?)?;
+        }
         Ok(())
     }
 
@@ -137,19 +146,25 @@ impl ReadLearner {
         let ce = ops::cross_entropy(&logits, &targets)?;
         let mut total = (&ce * self.loss.ce)?;
         let scalar = |tensor: &Tensor| Ok::<_, TrainError>(f64::from(tensor.to_scalar::<f32>()?));
+        let mut terms = Vec::new();
+        if let Some(similarity) = masks.similarity_mean()? {
+            let similarity = (similarity * self.loss.similarity)?;
+            terms.push(("similarity_loss", scalar(&similarity)?));
+            total = (total + similarity)?;
+        }
         let (mut bce_value, mut dice_value) = (0.0, 0.0);
         if let Some((bce, dice)) = masks.means()? {
             let (bce, dice) = ((bce * self.loss.bce)?, (dice * self.loss.dice)?);
             (bce_value, dice_value) = (scalar(&bce)?, scalar(&dice)?);
             total = ((total + bce)? + dice)?;
         }
-        let terms = vec![
+        terms.extend([
             ("loss", scalar(&total)?),
             ("ce_loss", scalar(&ce)? * self.loss.ce),
             ("mask_bce_loss", bce_value),
             ("mask_dice_loss", dice_value),
             ("mask_loss", bce_value + dice_value),
-        ];
+        ]);
         Ok(Losses { total, terms: LossTerms(terms) })
     }
 }

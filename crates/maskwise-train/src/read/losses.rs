@@ -12,11 +12,14 @@ pub struct LossWeights {
     pub bce: f64,
     /// Of the masks' DICE loss.
     pub dice: f64,
+    /// Of the similarity map's binary cross entropy with the share of each cell that the mask covers: not in the papers, whose models
+    /// start from weights that have learned to see. It shows a model from nothing where to look.
+    pub similarity: f64,
 }
 
 impl Default for LossWeights {
     fn default() -> Self {
-        Self { ce: 1.0, bce: 2.0, dice: 0.5 }
+        Self { ce: 1.0, bce: 2.0, dice: 0.5, similarity: 0.0 }
     }
 }
 
@@ -26,7 +29,9 @@ impl LossWeights {
     /// # Errors
     /// With the field at fault.
     pub fn check(&self) -> std::result::Result<(), String> {
-        for (name, weight) in [("ce", self.ce), ("bce", self.bce), ("dice", self.dice)] {
+        for (name, weight) in
+            [("ce", self.ce), ("bce", self.bce), ("dice", self.dice), ("similarity", self.similarity)]
+        {
             if !(weight.is_finite() && weight >= 0.0) {
                 return Err(format!("{name} must be at least 0, found {weight}"));
             }
@@ -42,17 +47,36 @@ const COUNT_EPSILON: f64 = 1e-8;
 pub(crate) struct MaskLosses {
     /// BCE and DICE of each mask, `[masks, 2]` for each image.
     terms: Vec<Tensor>,
+    /// The similarity's cross entropy, `[masks]` for each image.
+    similarity: Vec<Tensor>,
 }
 
 impl MaskLosses {
     pub(crate) fn new() -> Self {
-        Self { terms: Vec::new() }
+        Self { terms: Vec::new(), similarity: Vec::new() }
     }
 
     /// Adds the masks of one image: `logits` `[masks, height, width]`, `targets` of the same shape, u8, 0 or 1.
     pub(crate) fn add(&mut self, logits: &Tensor, targets: &Tensor) -> Result<()> {
         self.terms.push(ops::mask_losses(logits, targets)?);
         Ok(())
+    }
+
+    /// Adds the similarity maps of one image: `maps` `[masks, tokens]`, `covered` of the same shape, 0..1, `width` that of the states
+    /// whose products they are.
+    pub(crate) fn add_similarity(&mut self, maps: &Tensor, covered: &Tensor, width: usize) -> Result<()> {
+        let logits = (maps / (width as f64).sqrt())?;
+        let softplus = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
+        self.similarity.push(((logits.relu()? - (&logits * covered)?)? + softplus)?.mean(1)?);
+        Ok(())
+    }
+
+    /// The mean of the similarity's cross entropy; none where none was added.
+    pub(crate) fn similarity_mean(&self) -> Result<Option<Tensor>> {
+        if self.similarity.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Tensor::cat(&self.similarity, 0)?.mean_all()?))
     }
 
     /// The means of BCE and DICE over all masks; none where there is no mask.

@@ -12,8 +12,10 @@ use crate::config::TrainConfig;
 use crate::{Observer, Progress, StepReport, TrainError, Validation};
 use serde::{Deserialize, Serialize};
 use std::fs;
+use std::num::NonZero;
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::thread::available_parallelism;
 
 /// What a recipe trains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,15 +124,26 @@ impl Recipe {
 struct Watched<'a, F> {
     watcher: &'a mut dyn Watcher,
     measure: F,
+    threads: rayon::ThreadPool,
 }
 
-impl<F: FnMut() -> Result<Validation, TrainError>> Observer for Watched<'_, F> {
+impl<'a, F> Watched<'a, F> {
+    /// Measures on `threads` threads; 0 for one per core.
+    fn new(watcher: &'a mut dyn Watcher, threads: usize, measure: F) -> Result<Self, TrainError> {
+        let count = if threads == 0 { available_parallelism().map_or(1, NonZero::get) } else { threads };
+        let threads = rayon::ThreadPoolBuilder::new().num_threads(count).build();
+        Ok(Self { watcher, measure, threads: threads.map_err(|error| TrainError::Other(error.into()))? })
+    }
+}
+
+impl<F: FnMut() -> Result<Validation, TrainError> + Send> Observer for Watched<'_, F> {
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
         self.watcher.step(report)
     }
 
     fn validate(&mut self, step: u64) -> Result<Validation, TrainError> {
-        let validation = (self.measure)()?;
+        let measure = &mut self.measure;
+        let validation = self.threads.install(measure)?;
         self.watcher.validated(step, &validation.scores);
         Ok(validation)
     }

@@ -47,7 +47,7 @@ pub(super) fn train(
         (Some(section), Some(items)) => validate(&learner, items.as_ref(), section.answers, section.pictures),
         _ => Ok(Validation::default()),
     };
-    let mut observer = Watched { watcher, measure };
+    let mut observer = Watched::new(watcher, run.threads, measure)?;
     trainer.run(items, &mut observer).cloned()
 }
 

@@ -127,7 +127,7 @@ pub(super) fn train(
         let scores = vec![("iou".to_owned(), scores.iou), ("clip_accuracy".to_owned(), scores.clip_accuracy)];
         Ok(Validation { scores, pictures: Vec::new() })
     };
-    let mut observer = Watched { watcher, measure };
+    let mut observer = Watched::new(watcher, run.threads, measure)?;
     trainer.run(items, &mut observer).cloned()
 }
 

@@ -9,6 +9,7 @@ use maskwise_data::tabletop::Scene;
 use maskwise_models::heads::similarity_points::{SimilarityPoints, similarity_points};
 use maskwise_models::sam::{PointPrompt, Prompts, postprocess_masks};
 use maskwise_models::systems::read::{ModelFiles, PartTypes, ReadModel};
+use rayon::prelude::*;
 use std::collections::BTreeMap;
 
 /// Teaches the image encoders and the mask decoder of a READ.
@@ -102,28 +103,35 @@ impl VisionLearner {
     /// As [`Learner::micro_batch`].
     pub fn evaluate(&self, items: &[VisionItem]) -> Result<VisionScores, TrainError> {
         let model = self.weights.model(&self.files, None)?;
-        let (mut iou, mut masks, mut right) = (0.0, 0_usize, 0.0);
-        for item in items {
-            let pixels = pixel_batch(std::iter::once(&item.clip_pixels))?;
-            let cells = model.vision_tower.patch_features(&pixels)?.squeeze(0)?;
-            right += self.heads.clip_loss(&cells, &self.label_tensor([&item.clip_labels])?)?.1;
-            let embedding =
-                model.sam.image_encoder.forward(&pixel_batch(std::iter::once(&item.sam.pixels))?)?;
-            for target in &item.targets {
-                let told = VisionTarget { with_text: true, with_points: true, ..target.clone() };
-                let logits = self.decode(&model, item, &embedding, &[&told])?;
-                let logits = logits.flatten_all()?.to_vec1::<f32>()?;
-                let (mut inside, mut union) = (0_u32, 0_u32);
-                for (logit, truth) in logits.iter().zip(&target.mask.data) {
-                    let (found, truth) = (*logit > 0.0, *truth != 0);
-                    inside += u32::from(found && truth);
-                    union += u32::from(found || truth);
-                }
-                iou += f64::from(inside) / f64::from(union.max(1));
-                masks += 1;
-            }
+        let scored = items.par_iter().map(|item| self.score(&model, item)).collect::<Result<Vec<_>, _>>()?;
+        let (mut iou, mut masks, mut right) = (0.0, 0, 0.0);
+        for (sum, count, accuracy) in scored {
+            iou += sum;
+            masks += count;
+            right += accuracy;
         }
         Ok(VisionScores { iou: iou / masks.max(1) as f64, clip_accuracy: right / items.len().max(1) as f64 })
+    }
+
+    /// The sum of the IoU of an item's targets, their number, and the share of CLIP's cells whose kind is right.
+    fn score(&self, model: &ReadModel, item: &VisionItem) -> Result<(f64, usize, f64), TrainError> {
+        let pixels = pixel_batch(std::iter::once(&item.clip_pixels))?;
+        let cells = model.vision_tower.patch_features(&pixels)?.squeeze(0)?;
+        let (_, right) = self.heads.clip_loss(&cells, &self.label_tensor([&item.clip_labels])?)?;
+        let embedding = model.sam.image_encoder.forward(&pixel_batch(std::iter::once(&item.sam.pixels))?)?;
+        let mut iou = 0.0;
+        for target in &item.targets {
+            let told = VisionTarget { with_text: true, with_points: true, ..target.clone() };
+            let logits = self.decode(model, item, &embedding, &[&told])?.flatten_all()?.to_vec1::<f32>()?;
+            let (mut inside, mut union) = (0_u32, 0_u32);
+            for (logit, truth) in logits.iter().zip(&target.mask.data) {
+                let (found, truth) = (*logit > 0.0, *truth != 0);
+                inside += u32::from(found && truth);
+                union += u32::from(found || truth);
+            }
+            iou += f64::from(inside) / f64::from(union.max(1));
+        }
+        Ok((iou, item.targets.len(), right))
     }
 
     fn label_tensor<'a>(&self, rows: impl IntoIterator<Item = &'a Vec<f32>>) -> Result<Tensor, TrainError> {

@@ -1,5 +1,6 @@
 use super::{Classes, Group};
 use crate::TrainError;
+use crate::coverage::coverage;
 use maskwise_data::dataset::SampleRng;
 use maskwise_data::image::PixelValues;
 use maskwise_data::mask::Mask;
@@ -122,19 +123,6 @@ fn labels(scene: &Scene, grid: usize, classes: &Classes) -> Vec<f32> {
     labels
 }
 
-/// The share of each cell of a `grid`² raster that `mask` covers, 0..1.
-fn coverage(mask: &Mask, grid: usize) -> Vec<f32> {
-    let mut counts = vec![0.0_f32; grid * grid];
-    for (y, row) in mask.data.chunks_exact(mask.width).enumerate() {
-        let cells = &mut counts[y * grid / mask.height * grid..][..grid];
-        for (x, value) in row.iter().enumerate().filter(|(_, value)| **value != 0) {
-            cells[x * grid / mask.width] += f32::from(*value);
-        }
-    }
-    let per_cell = (mask.width * mask.height) as f32 / (grid * grid) as f32;
-    counts.iter().map(|count| (count / per_cell).min(1.0)).collect()
-}
-
 /// A similarity map as a language model might give it.
 fn similarity(mask: &Mask, grid: usize, rng: &mut SampleRng) -> Vec<f32> {
     let mut map = coverage(mask, grid);
@@ -185,11 +173,5 @@ mod tests {
         let covered: u64 = scene.things.iter().map(|thing| thing.mask.area()).sum();
         let cell = (256.0 / 12.0_f32).powi(2);
         assert!((kinds * cell / covered as f32 - 1.0).abs() < 0.05, "{kinds} cells, {covered} pixels");
-    }
-
-    #[test]
-    fn coverage_counts_pixels() {
-        let mask = Mask::from_values(&[1, 1, 0, 0, 1, 1, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0], 4, 4).unwrap();
-        assert_eq!(coverage(&mask, 2), [1.0, 0.25, 0.0, 0.0]);
     }
 }

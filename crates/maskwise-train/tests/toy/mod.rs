@@ -3,7 +3,6 @@
 #![allow(dead_code)] // Not every test file uses all of it.
 
 use candle_core::{Device, Tensor, Var};
-use maskwise_data::dataset::TrainingItem;
 use maskwise_data::image::RgbImage;
 use maskwise_train::{
     AdamWConfig, Decay, Gradients, Learner, LossTerms, MicroBatch, Observer, Parameters, RunIdentity,
