@@ -83,54 +83,20 @@ struct State {
     identity: RunIdentity,
 }
 
-/// The checkpoints of one run folder, locked against a second process while this value lives.
+/// The checkpoints of a run folder for whoever only reads them, while the run may go on.
 #[derive(Debug)]
-pub struct Checkpoints {
-    folder: PathBuf,
-    keep: usize,
-    _lock: File,
-}
+pub struct CheckpointFolder(PathBuf);
 
-impl Checkpoints {
-    /// Opens or makes `RUN/checkpoints`, of which the newest `keep` (at least one) are kept besides the best, and removes what a
-    /// killed save left behind.
-    ///
-    /// # Errors
-    /// When another process trains into this folder, or it cannot be written.
-    pub fn open(run_folder: &Path, keep: usize) -> Result<Self, TrainError> {
-        let folder = run_folder.join("checkpoints");
-        fs::create_dir_all(&folder).map_err(|error| TrainError::io("create", &folder, error))?;
-        let lock_path = folder.join("lock");
-        let lock = File::create(&lock_path).map_err(|error| TrainError::io("write", &lock_path, error))?;
-        match lock.try_lock() {
-            Err(TryLockError::WouldBlock) => {
-                let reason = "another process trains into this folder; wait for it or choose another folder";
-                return Err(TrainError::setting(run_folder.display().to_string(), reason));
-            }
-            Err(TryLockError::Error(error)) => return Err(TrainError::io("lock", &lock_path, error)),
-            Ok(()) => {}
-        }
-        let checkpoints = Self { folder, keep: keep.max(1), _lock: lock };
-        checkpoints.remove_leftovers()?;
-        Ok(checkpoints)
-    }
-
-    fn remove_leftovers(&self) -> Result<(), TrainError> {
-        for name in self.names()? {
-            if name.ends_with(".partial") {
-                remove_folder(&self.folder.join(name))?;
-            } else if name.starts_with(".maskwise-") {
-                let path = self.folder.join(name);
-                fs::remove_file(&path).map_err(|error| TrainError::io("remove", &path, error))?;
-            }
-        }
-        Ok(())
+impl CheckpointFolder {
+    /// Those of `run_folder`.
+    pub fn of(run_folder: &Path) -> Self {
+        Self(run_folder.join("checkpoints"))
     }
 
     fn names(&self) -> Result<Vec<String>, TrainError> {
-        let failed = |error| TrainError::io("list", &self.folder, error);
+        let failed = |error| TrainError::io("list", &self.0, error);
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.folder).map_err(failed)? {
+        for entry in fs::read_dir(&self.0).map_err(failed)? {
             names.push(entry.map_err(failed)?.file_name().to_string_lossy().into_owned());
         }
         names.sort();
@@ -152,7 +118,7 @@ impl Checkpoints {
         match self.pointer("last")? {
             Some(folder) => Ok(Some(folder)),
             // Killed between the first rename and the first pointer: the folder is complete.
-            None => Ok(self.complete()?.last().map(|step| self.folder.join(folder_name(*step)))),
+            None => Ok(self.complete()?.last().map(|step| self.0.join(folder_name(*step)))),
         }
     }
 
@@ -165,14 +131,14 @@ impl Checkpoints {
     }
 
     fn pointer(&self, name: &str) -> Result<Option<PathBuf>, TrainError> {
-        let path = self.folder.join(name);
+        let path = self.0.join(name);
         let text = match fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(TrainError::io("read", &path, error)),
         };
         let target = text.trim();
-        let folder = self.folder.join(target);
+        let folder = self.0.join(target);
         if step_of(target).is_none() || !folder.is_dir() {
             let reason =
                 format!("it names `{target}`, which is no checkpoint here; write the name of one into it");
@@ -180,10 +146,71 @@ impl Checkpoints {
         }
         Ok(Some(folder))
     }
+}
+
+/// The checkpoints of one run folder, locked against a second process while this value lives.
+#[derive(Debug)]
+pub struct Checkpoints {
+    folder: CheckpointFolder,
+    keep: usize,
+    _lock: File,
+}
+
+impl Checkpoints {
+    /// Opens or makes `RUN/checkpoints`, of which the newest `keep` (at least one) are kept besides the best, and removes what a
+    /// killed save left behind.
+    ///
+    /// # Errors
+    /// When another process trains into this folder, or it cannot be written.
+    pub fn open(run_folder: &Path, keep: usize) -> Result<Self, TrainError> {
+        let folder = CheckpointFolder::of(run_folder);
+        fs::create_dir_all(&folder.0).map_err(|error| TrainError::io("create", &folder.0, error))?;
+        let lock_path = folder.0.join("lock");
+        let lock = File::create(&lock_path).map_err(|error| TrainError::io("write", &lock_path, error))?;
+        match lock.try_lock() {
+            Err(TryLockError::WouldBlock) => {
+                let reason = "another process trains into this folder; wait for it or choose another folder";
+                return Err(TrainError::setting(run_folder.display().to_string(), reason));
+            }
+            Err(TryLockError::Error(error)) => return Err(TrainError::io("lock", &lock_path, error)),
+            Ok(()) => {}
+        }
+        let checkpoints = Self { folder, keep: keep.max(1), _lock: lock };
+        checkpoints.remove_leftovers()?;
+        Ok(checkpoints)
+    }
+
+    fn remove_leftovers(&self) -> Result<(), TrainError> {
+        for name in self.folder.names()? {
+            if name.ends_with(".partial") {
+                remove_folder(&self.folder.0.join(name))?;
+            } else if name.starts_with(".maskwise-") {
+                let path = self.folder.0.join(name);
+                fs::remove_file(&path).map_err(|error| TrainError::io("remove", &path, error))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder of the newest checkpoint; none before the first save.
+    ///
+    /// # Errors
+    /// When the pointer names no checkpoint.
+    pub fn last(&self) -> Result<Option<PathBuf>, TrainError> {
+        self.folder.last()
+    }
+
+    /// The folder of the checkpoint with the best score; none before a validation.
+    ///
+    /// # Errors
+    /// When the pointer names no checkpoint.
+    pub fn best(&self) -> Result<Option<PathBuf>, TrainError> {
+        self.folder.best()
+    }
 
     fn point(&self, name: &str, step: u64) -> Result<(), TrainError> {
         let text = format!("{}\n", folder_name(step));
-        Ok(write_atomic(&self.folder.join(name), |writer| writer.write_all(text.as_bytes()))?)
+        Ok(write_atomic(&self.folder.0.join(name), |writer| writer.write_all(text.as_bytes()))?)
     }
 
     /// Writes a checkpoint, all of it or nothing, points `last` to it (and `best`, if its progress says that it is the best), and
@@ -199,7 +226,7 @@ impl Checkpoints {
         identity: &RunIdentity,
         saving: &mut dyn FnMut(usize, usize),
     ) -> Result<PathBuf, TrainError> {
-        let target = self.folder.join(folder_name(progress.step));
+        let target = self.folder.0.join(folder_name(progress.step));
         let partial = target.with_extension("partial");
         remove_folder(&partial)?;
         let state = State {
@@ -216,7 +243,7 @@ impl Checkpoints {
         // Of an earlier line of this run that was abandoned; no pointer names it.
         remove_folder(&target)?;
         fs::rename(&partial, &target).map_err(|error| TrainError::io("rename", &partial, error))?;
-        sync_folder(&self.folder);
+        sync_folder(&self.folder.0);
         self.point("last", progress.step)?;
         self.point_to_best(progress)?;
         self.remove_old(progress)?;
@@ -225,17 +252,20 @@ impl Checkpoints {
 
     fn point_to_best(&self, progress: &Progress) -> Result<(), TrainError> {
         match &progress.best {
-            Some(best) if self.folder.join(folder_name(best.step)).is_dir() => self.point("best", best.step),
+            Some(best) if self.folder.0.join(folder_name(best.step)).is_dir() => {
+                self.point("best", best.step)
+            }
             _ => Ok(()),
         }
     }
 
     fn remove_old(&self, progress: &Progress) -> Result<(), TrainError> {
         let best = progress.best.as_ref().map(|best| best.step);
-        let mut old: Vec<u64> = self.complete()?.into_iter().filter(|step| *step <= progress.step).collect();
+        let mut old: Vec<u64> =
+            self.folder.complete()?.into_iter().filter(|step| *step <= progress.step).collect();
         old.truncate(old.len().saturating_sub(self.keep));
         old.retain(|step| Some(*step) != best);
-        old.into_iter().try_for_each(|step| remove_folder(&self.folder.join(folder_name(step))))
+        old.into_iter().try_for_each(|step| remove_folder(&self.folder.0.join(folder_name(step))))
     }
 
     /// Puts the newest checkpoint back into `parameters` and `optimizer`. None when there is none yet.

@@ -19,7 +19,7 @@ pub mod vision;
 
 /// The element types that weights are stored in.
 pub use candle_core::DType;
-pub use checkpoint::{BestScore, Checkpoints, Progress, RunIdentity};
+pub use checkpoint::{BestScore, CheckpointFolder, Checkpoints, Progress, RunIdentity};
 pub use error::TrainError;
 pub use fingerprint::fingerprint;
 pub use gradients::{GradientSum, clip_coefficient, first_not_finite, global_norm};

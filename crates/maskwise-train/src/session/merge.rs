@@ -2,7 +2,7 @@ use super::{Recipe, Task};
 use crate::checkpoint::checkpoint_parameters;
 use crate::read::LoraConfig;
 use crate::session::start::open_model;
-use crate::{Checkpoints, TrainError};
+use crate::{CheckpointFolder, TrainError};
 use candle_core::{DType, Device, Tensor};
 use maskwise_nn::weights::{TensorInfo, TensorSource, WeightsError};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub fn merge(
     maskwise_models::systems::read::refuse_existing(target)?;
     let recipe = Recipe::read(&run.join("config.toml"))?;
     let files = open_model(recipe.model(), run, recipe.run().seed)?;
-    let checkpoints = Checkpoints::open(run, usize::MAX)?;
+    let checkpoints = CheckpointFolder::of(run);
     let folder = match which {
         Which::Best => checkpoints.best()?.or(checkpoints.last()?),
         Which::Last => checkpoints.last()?,
