@@ -1,7 +1,7 @@
 //! Trains the tokenizer of `maskwise-mini` on what is said in the Tabletop world.
 //!
 //! ```sh
-//! cargo run --release -p maskwise-train --example mini_tokenizer -- 957 configs/mini/tokenizer.model
+//! cargo run --release -p maskwise-train --example mini_tokenizer -- 893 configs/mini/tokenizer.model
 //! ```
 
 use maskwise_data::tabletop::{SceneConfig, Split, World};

@@ -10,6 +10,12 @@ pub(super) enum Init {
     Normal(f32),
     /// Uniform between ± this.
     Uniform(f32),
+    /// Rows of sines and cosines of a cell's row and column on a square grid (the fixed positions of He et al. 2022, appendix A.1), after
+    /// `leading` rows of zeros: attention can tell places apart from the first step on.
+    Positions {
+        leading: usize,
+        width: usize,
+    },
 }
 
 impl Init {
@@ -20,8 +26,26 @@ impl Init {
             Self::Ones => vec![1.0; count],
             Self::Uniform(bound) => (0..count).map(|_| generator.random_range(-bound..=bound)).collect(),
             Self::Normal(deviation) => (0..count).map(|_| deviation * normal(generator)).collect(),
+            Self::Positions { leading, width } => {
+                let mut values = vec![0.0; leading * width];
+                let grid = (count / width - leading).isqrt();
+                for cell in 0..grid * grid {
+                    let (row, column) = (cell / grid, cell % grid);
+                    values.extend(waves(row, width / 2).chain(waves(column, width - width / 2)));
+                }
+                values
+            }
         }
     }
+}
+
+/// `width` sines and cosines of a place along an axis.
+fn waves(place: usize, width: usize) -> impl Iterator<Item = f32> {
+    (0..width).map(move |index| {
+        let frequency = 10_000_f64.powf(-((index / 2 * 2) as f64) / width as f64);
+        let angle = place as f64 * frequency;
+        POSITION * if index % 2 == 0 { angle.sin() } else { angle.cos() } as f32
+    })
 }
 
 /// A standard normal value, by Box and Muller.
@@ -42,8 +66,10 @@ pub(super) struct Planned {
 #[derive(Default)]
 struct Plan(Vec<Planned>);
 
-/// Deviation of embeddings and learned positions.
+/// Deviation of embeddings.
 const EMBEDDING: f32 = 0.02;
+/// Amplitude of positions, about as large as what patches embed to.
+const POSITION: f32 = 0.5;
 
 impl Plan {
     fn add(&mut self, name: &str, shape: &[usize], init: Init) {
@@ -114,7 +140,7 @@ pub(super) fn checkpoint(sizes: &ModelSizes) -> Vec<Planned> {
 fn image_encoder(plan: &mut Plan, root: &str, sam: &SamSizes, out: usize) {
     let (width, patch) = (sam.hidden_size, sam.patch_size);
     let grid = sam.image_size / patch;
-    plan.embedding(&format!("{root}.pos_embed"), &[1, grid, grid, width]);
+    plan.add(&format!("{root}.pos_embed"), &[1, grid, grid, width], Init::Positions { leading: 0, width });
     plan.weight(&format!("{root}.patch_embed.proj"), &[width, 3, patch, patch], 3 * patch * patch, 1.0);
     plan.add(&format!("{root}.patch_embed.proj.bias"), &[width], Init::Zeros);
     let share = share(sam.layers);
@@ -206,7 +232,8 @@ pub(super) fn vision_tower(clip: &ClipSizes) -> Vec<Planned> {
     let embeddings = "vision_model.embeddings";
     plan.embedding(&format!("{embeddings}.class_embedding"), &[width]);
     plan.weight(&format!("{embeddings}.patch_embedding"), &[width, 3, patch, patch], 3 * patch * patch, 1.0);
-    plan.embedding(&format!("{embeddings}.position_embedding.weight"), &[tokens, width]);
+    let positions = Init::Positions { leading: 1, width };
+    plan.add(&format!("{embeddings}.position_embedding.weight"), &[tokens, width], positions);
     plan.norm("vision_model.pre_layrnorm", width);
     plan.norm("vision_model.post_layernorm", width);
     let share = share(clip.layers);

@@ -124,7 +124,7 @@ pub(super) fn train(
     })?;
     let measure = || {
         let scores = learner.evaluate(&held_out)?;
-        let scores = vec![("iou".to_owned(), scores.iou), ("clip_accuracy".to_owned(), scores.clip_accuracy)];
+        let scores = vec![("iou".to_owned(), scores.iou), ("kind_accuracy".to_owned(), scores.kind_accuracy)];
         Ok(Validation { scores, pictures: Vec::new() })
     };
     let mut observer = Watched::new(watcher, run.threads, measure)?;

@@ -1,6 +1,7 @@
-use super::{Classes, Group};
+use super::{Classes, Group, Region};
 use crate::TrainError;
 use candle_core::{D, DType, Device, Tensor, Var};
+use maskwise_nn::ops;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use std::collections::BTreeMap;
@@ -51,21 +52,56 @@ impl Heads {
         Ok(table.index_select(&names, 0)?.unsqueeze(1)?)
     }
 
-    /// The cross entropy of CLIP's cells `[cells, width]` with `labels` `[cells, columns]`: the mean over cells, summed over groups;
-    /// and the share of cells that are classified right as to their kind, of those that show mostly one.
-    pub(super) fn clip_loss(&self, cells: &Tensor, labels: &Tensor) -> Result<(Tensor, f64), TrainError> {
-        self.loss(CLIP, cells, labels)
+    /// The cross entropy of CLIP's cells `[cells, width]` with `labels` `[cells, columns]`: the mean over cells, summed over groups.
+    pub(super) fn clip_loss(&self, cells: &Tensor, labels: &Tensor) -> Result<Tensor, TrainError> {
+        self.dense_loss(&self.scores(CLIP, cells)?, labels)
     }
 
     /// As [`Heads::clip_loss`], for SAM's cells.
-    pub(super) fn sam_loss(&self, cells: &Tensor, labels: &Tensor) -> Result<(Tensor, f64), TrainError> {
-        self.loss(SAM, cells, labels)
+    pub(super) fn sam_loss(&self, cells: &Tensor, labels: &Tensor) -> Result<Tensor, TrainError> {
+        self.dense_loss(&self.scores(SAM, cells)?, labels)
     }
 
-    fn loss(&self, name: &str, cells: &Tensor, labels: &Tensor) -> Result<(Tensor, f64), TrainError> {
+    /// The cross entropy of regions, whose states are the means over CLIP's cells `[cells, width]` of an image: the mean over the
+    /// regions of a group, summed over groups; with the share of regions that are classified right as to their kind. None without a
+    /// region.
+    pub(super) fn region_loss(
+        &self,
+        states: &Tensor,
+        regions: &[&Region],
+    ) -> Result<(Tensor, f64), TrainError> {
+        let scores = self.scores(CLIP, states)?;
+        let mut total: Option<Tensor> = None;
+        let mut right = 1.0;
+        for group in Group::ALL {
+            let (start, count) = (self.classes.start(group), self.classes.count(group));
+            let targets: Vec<Option<u32>> =
+                regions.iter().map(|region| region.class(group).map(|class| class as u32)).collect();
+            if targets.iter().all(Option::is_none) {
+                continue;
+            }
+            let scores = scores.narrow(1, start, count)?.contiguous()?;
+            if group == Group::Kind {
+                right = right_share(&scores.detach(), &targets)?;
+            }
+            let loss = ops::cross_entropy(&scores, &targets)?;
+            total = Some(match total {
+                Some(total) => (total + loss)?,
+                None => loss,
+            });
+        }
+        total
+            .map(|total| (total, right))
+            .ok_or_else(|| TrainError::setting("vision", "no picture shows a thing"))
+    }
+
+    fn scores(&self, name: &str, states: &Tensor) -> Result<Tensor, TrainError> {
         let (weight, bias) =
             (&self.variables[&format!("{name}.weight")], &self.variables[&format!("{name}.bias")]);
-        let scores = cells.matmul(&weight.t()?)?.broadcast_add(bias)?;
+        Ok(ops::linear(states, weight.as_tensor(), Some(bias.as_tensor()))?)
+    }
+
+    fn dense_loss(&self, scores: &Tensor, labels: &Tensor) -> Result<Tensor, TrainError> {
         let mut total: Option<Tensor> = None;
         for group in Group::ALL {
             let (start, count) = (self.classes.start(group), self.classes.count(group));
@@ -79,23 +115,24 @@ impl Heads {
                 None => loss,
             });
         }
-        let kinds = self.classes.count(Group::Kind);
-        let right = right_kinds(&scores.detach().narrow(1, 0, kinds)?, &labels.narrow(1, 0, kinds)?)?;
-        total.map(|total| (total, right)).ok_or_else(|| TrainError::setting("heads", "no class to learn"))
+        total.ok_or_else(|| TrainError::setting("heads", "no class to learn"))
     }
 }
 
-/// Among the cells mostly covered by one kind of thing, the share whose largest score is that kind's.
-fn right_kinds(scores: &Tensor, labels: &Tensor) -> Result<f64, TrainError> {
-    let (scores, labels) = (scores.to_vec2::<f32>()?, labels.to_vec2::<f32>()?);
+impl Region {
+    fn class(&self, group: Group) -> Option<usize> {
+        self.classes.iter().find(|(other, _)| *other == group).map(|(_, class)| *class)
+    }
+}
+
+/// Of the rows with a target, the share whose largest score is the target's.
+fn right_share(scores: &Tensor, targets: &[Option<u32>]) -> Result<f64, TrainError> {
+    let scores = scores.to_vec2::<f32>()?;
     let largest = |row: &[f32]| (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0);
     let (mut right, mut count) = (0_u32, 0_u32);
-    for (scores, labels) in scores.iter().zip(&labels) {
-        let kind = largest(labels);
-        if kind > 0 && labels[kind] > 0.5 {
-            count += 1;
-            right += u32::from(largest(scores) == kind);
-        }
+    for (row, target) in scores.iter().zip(targets).filter_map(|(row, target)| Some((row, (*target)?))) {
+        count += 1;
+        right += u32::from(largest(row) == target as usize);
     }
-    Ok(if count == 0 { 1.0 } else { f64::from(right) / f64::from(count) })
+    Ok(f64::from(right) / f64::from(count.max(1)))
 }

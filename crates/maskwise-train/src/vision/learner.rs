@@ -27,8 +27,8 @@ pub struct VisionLearner {
 pub struct VisionScores {
     /// Mean IoU of things and parts, prompted by name and points.
     pub iou: f64,
-    /// Share of CLIP's cells whose kind is right.
-    pub clip_accuracy: f64,
+    /// Share of things whose kind CLIP's states tell.
+    pub kind_accuracy: f64,
 }
 
 /// What is trained in this stage.
@@ -110,14 +110,14 @@ impl VisionLearner {
             masks += count;
             right += accuracy;
         }
-        Ok(VisionScores { iou: iou / masks.max(1) as f64, clip_accuracy: right / items.len().max(1) as f64 })
+        Ok(VisionScores { iou: iou / masks.max(1) as f64, kind_accuracy: right / items.len().max(1) as f64 })
     }
 
-    /// The sum of the IoU of an item's targets, their number, and the share of CLIP's cells whose kind is right.
+    /// The sum of the IoU of an item's targets, their number, and the share of its things whose kind is right.
     fn score(&self, model: &ReadModel, item: &VisionItem) -> Result<(f64, usize, f64), TrainError> {
         let pixels = pixel_batch(std::iter::once(&item.clip_pixels))?;
         let cells = model.vision_tower.patch_features(&pixels)?.squeeze(0)?;
-        let (_, right) = self.heads.clip_loss(&cells, &self.label_tensor([&item.clip_labels])?)?;
+        let (_, right) = self.region_loss(&cells, std::slice::from_ref(item))?;
         let embedding = model.sam.image_encoder.forward(&pixel_batch(std::iter::once(&item.sam.pixels))?)?;
         let mut iou = 0.0;
         for target in &item.targets {
@@ -134,6 +134,22 @@ impl VisionLearner {
         Ok((iou, item.targets.len(), right))
     }
 
+    /// The regions of all items, whose cells `[items · cells, width]` follow each other.
+    fn region_loss(&self, cells: &Tensor, items: &[VisionItem]) -> Result<(Tensor, f64), TrainError> {
+        let per_item = cells.dim(0)? / items.len().max(1);
+        let mut states = Vec::new();
+        for (index, item) in items.iter().enumerate().filter(|(_, item)| !item.regions.is_empty()) {
+            let shares: Vec<f32> = item.regions.iter().flat_map(|region| &region.shares).copied().collect();
+            let shares = Tensor::from_vec(shares, (item.regions.len(), per_item), cells.device())?;
+            states.push(shares.matmul(&cells.narrow(0, index * per_item, per_item)?)?);
+        }
+        if states.is_empty() {
+            return Err(TrainError::setting("vision", "no picture shows a thing"));
+        }
+        let regions: Vec<_> = items.iter().flat_map(|item| &item.regions).collect();
+        self.heads.region_loss(&Tensor::cat(&states, 0)?, &regions)
+    }
+
     fn label_tensor<'a>(&self, rows: impl IntoIterator<Item = &'a Vec<f32>>) -> Result<Tensor, TrainError> {
         let values: Vec<f32> = rows.into_iter().flatten().copied().collect();
         let columns = self.heads.classes().columns();
@@ -144,13 +160,14 @@ impl VisionLearner {
         let pixels = pixel_batch(items.iter().map(|item| &item.clip_pixels))?;
         let clip_cells = model.vision_tower.patch_features(&pixels)?.flatten_to(1)?;
         let labels = self.label_tensor(items.iter().map(|item| &item.clip_labels))?;
-        let (clip_loss, clip_right) = self.heads.clip_loss(&clip_cells, &labels)?;
+        let clip_loss = self.heads.clip_loss(&clip_cells, &labels)?;
+        let (region_loss, kind_accuracy) = self.region_loss(&clip_cells, items)?;
 
         let pixels = pixel_batch(items.iter().map(|item| &item.sam.pixels))?;
         let embeddings = model.sam.image_encoder.forward(&pixels)?;
         let sam_cells = embeddings.flatten_from(2)?.transpose(1, 2)?.contiguous()?.flatten_to(1)?;
         let labels = self.label_tensor(items.iter().map(|item| &item.sam_labels))?;
-        let (sam_loss, _) = self.heads.sam_loss(&sam_cells, &labels)?;
+        let sam_loss = self.heads.sam_loss(&sam_cells, &labels)?;
 
         let mut masks = MaskLosses::new();
         for (index, item) in items.iter().enumerate() {
@@ -169,8 +186,8 @@ impl VisionLearner {
             }
         }
         let scalar = |tensor: &Tensor| Ok::<_, TrainError>(f64::from(tensor.to_scalar::<f32>()?));
-        let (clip_value, sam_value) = (scalar(&clip_loss)?, scalar(&sam_loss)?);
-        let mut total = (clip_loss + sam_loss)?;
+        let values = [scalar(&clip_loss)?, scalar(&region_loss)?, scalar(&sam_loss)?];
+        let mut total = ((clip_loss + region_loss)? + sam_loss)?;
         let (mut bce_value, mut dice_value) = (0.0, 0.0);
         if let Some((bce, dice)) = masks.means()? {
             let (bce, dice) = ((bce * self.loss.bce)?, (dice * self.loss.dice)?);
@@ -179,11 +196,12 @@ impl VisionLearner {
         }
         let terms = vec![
             ("loss", scalar(&total)?),
-            ("clip_loss", clip_value),
-            ("sam_loss", sam_value),
+            ("clip_loss", values[0]),
+            ("region_loss", values[1]),
+            ("sam_loss", values[2]),
             ("mask_bce_loss", bce_value),
             ("mask_dice_loss", dice_value),
-            ("clip_accuracy", clip_right),
+            ("kind_accuracy", kind_accuracy),
         ];
         Ok(Pass { total, terms: LossTerms(terms) })
     }

@@ -9,4 +9,4 @@ mod prepare;
 
 pub use classes::{Classes, Group};
 pub use learner::{VisionLearner, VisionScores};
-pub use prepare::{VisionItem, VisionTarget};
+pub use prepare::{Region, VisionItem, VisionTarget};

@@ -22,8 +22,19 @@ pub struct VisionItem {
     pub clip_labels: Vec<f32>,
     /// The same for SAM's cells.
     pub sam_labels: Vec<f32>,
+    /// Things and parts as regions of CLIP's cells.
+    pub regions: Vec<Region>,
     /// What is to be segmented.
     pub targets: Vec<VisionTarget>,
+}
+
+/// A thing or a part, to be classified as a whole.
+#[derive(Clone, Debug)]
+pub struct Region {
+    /// The share of the region that lies in each of CLIP's cells; they sum to 1.
+    pub shares: Vec<f32>,
+    /// The class within each group that the region is classified in.
+    pub classes: Vec<(Group, usize)>,
 }
 
 /// A thing or a part to be segmented.
@@ -90,7 +101,8 @@ impl VisionItem {
         let targets = targets.collect();
         let clip_labels = labels(scene, grids.0, classes);
         let sam_labels = labels(scene, grids.1, classes);
-        Ok(Self { id, clip_pixels, sam, clip_labels, sam_labels, targets })
+        let regions = regions(scene, grids.0, classes);
+        Ok(Self { id, clip_pixels, sam, clip_labels, sam_labels, regions, targets })
     }
 }
 
@@ -121,6 +133,31 @@ fn labels(scene: &Scene, grid: usize, classes: &Classes) -> Vec<f32> {
         }
     }
     labels
+}
+
+/// The visible things and parts of `scene`.
+fn regions(scene: &Scene, grid: usize, classes: &Classes) -> Vec<Region> {
+    let mut regions = Vec::new();
+    let mut add = |mask: &Mask, of: Vec<(Group, usize)>| {
+        if mask.area() >= SMALLEST {
+            let mut shares = coverage(mask, grid);
+            let total: f32 = shares.iter().sum();
+            shares.iter_mut().for_each(|share| *share /= total.max(f32::MIN_POSITIVE));
+            regions.push(Region { shares, classes: of });
+        }
+    };
+    for thing in &scene.things {
+        let of = vec![
+            (Group::Kind, classes.kind(thing.kind)),
+            (Group::Colour, classes.colour(thing.colour)),
+            (Group::Pattern, classes.pattern(thing.pattern)),
+        ];
+        add(&thing.mask, of);
+        for (index, part) in thing.parts.iter().enumerate() {
+            add(&part.mask, vec![(Group::Part, classes.part(thing.kind, index))]);
+        }
+    }
+    regions
 }
 
 /// A similarity map as a language model might give it.
