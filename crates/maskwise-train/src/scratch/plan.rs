@@ -16,6 +16,11 @@ pub(super) enum Init {
         leading: usize,
         width: usize,
     },
+    /// Filters over patches of this side: cosines of brightness and of two colour differences, low frequencies first, weaker ones
+    /// strengthened as pictures need it. Learned patch embeddings come to look like these.
+    Cosines {
+        side: usize,
+    },
 }
 
 impl Init {
@@ -26,6 +31,7 @@ impl Init {
             Self::Ones => vec![1.0; count],
             Self::Uniform(bound) => (0..count).map(|_| generator.random_range(-bound..=bound)).collect(),
             Self::Normal(deviation) => (0..count).map(|_| deviation * normal(generator)).collect(),
+            Self::Cosines { side } => cosine_filters(count / (3 * side * side), side),
             Self::Positions { leading, width } => {
                 let mut values = vec![0.0; leading * width];
                 let grid = (count / width - leading).isqrt();
@@ -37,6 +43,38 @@ impl Init {
             }
         }
     }
+}
+
+/// Weights of red, green and blue: brightness, and two differences.
+const COLOURS: [[f64; 3]; 3] = [[0.58, 0.58, 0.58], [0.71, 0.0, -0.71], [0.41, -0.82, 0.41]];
+
+/// `filters` filters `[3, side, side]`, half of them of brightness, a quarter of each colour difference.
+fn cosine_filters(filters: usize, side: usize) -> Vec<f32> {
+    let mut frequencies: Vec<(usize, usize)> =
+        (0..side * side).map(|index| (index / side, index % side)).collect();
+    frequencies.sort_by_key(|(down, across)| (down + across, *down));
+    let mut next = [0; 3];
+    let mut values = Vec::with_capacity(filters * 3 * side * side);
+    for filter in 0..filters {
+        let colour = [0, 1, 0, 2][filter % 4];
+        let (down, across) = frequencies[next[colour] % frequencies.len()];
+        next[colour] += 1;
+        let wave = |frequency: usize, place: usize| {
+            let norm = if frequency == 0 { 1.0 } else { 2.0 };
+            let angle = std::f64::consts::PI * frequency as f64 * (place as f64 + 0.5) / side as f64;
+            (norm / side as f64).sqrt() * angle.cos()
+        };
+        // The spectrum of pictures falls about with the frequency.
+        let strength = (1 + down + across) as f64 / side as f64;
+        for weight in COLOURS[colour] {
+            for row in 0..side {
+                for column in 0..side {
+                    values.push((strength * weight * wave(down, row) * wave(across, column)) as f32);
+                }
+            }
+        }
+    }
+    values
 }
 
 /// `width` sines and cosines of a place along an axis.
@@ -141,7 +179,8 @@ fn image_encoder(plan: &mut Plan, root: &str, sam: &SamSizes, out: usize) {
     let (width, patch) = (sam.hidden_size, sam.patch_size);
     let grid = sam.image_size / patch;
     plan.add(&format!("{root}.pos_embed"), &[1, grid, grid, width], Init::Positions { leading: 0, width });
-    plan.weight(&format!("{root}.patch_embed.proj"), &[width, 3, patch, patch], 3 * patch * patch, 1.0);
+    let filters = Init::Cosines { side: patch };
+    plan.add(&format!("{root}.patch_embed.proj.weight"), &[width, 3, patch, patch], filters);
     plan.add(&format!("{root}.patch_embed.proj.bias"), &[width], Init::Zeros);
     let share = share(sam.layers);
     for block in 0..sam.layers {
@@ -231,7 +270,8 @@ pub(super) fn vision_tower(clip: &ClipSizes) -> Vec<Planned> {
     let tokens = (clip.image_size / patch).pow(2) + 1;
     let embeddings = "vision_model.embeddings";
     plan.embedding(&format!("{embeddings}.class_embedding"), &[width]);
-    plan.weight(&format!("{embeddings}.patch_embedding"), &[width, 3, patch, patch], 3 * patch * patch, 1.0);
+    let filters = Init::Cosines { side: patch };
+    plan.add(&format!("{embeddings}.patch_embedding.weight"), &[width, 3, patch, patch], filters);
     let positions = Init::Positions { leading: 1, width };
     plan.add(&format!("{embeddings}.position_embedding.weight"), &[tokens, width], positions);
     plan.norm("vision_model.pre_layrnorm", width);

@@ -1,7 +1,7 @@
 use super::start::open_model;
 use super::{Begin, Task, Watched, Watcher};
 use crate::config::ModelSection;
-use crate::vision::{VisionItem, VisionLearner};
+use crate::vision::{Encoder, VisionItem, VisionLearner};
 use crate::{
     AdamWConfig, Progress, RunIdentity, RunSettings, Schedule, TrainError, Trainer, Validation, fingerprint,
     prepared_items, write_run_record,
@@ -38,6 +38,8 @@ pub struct VisionConfig {
 pub struct VisionSection {
     /// Which Tabletop world.
     pub world_seed: u64,
+    /// Which encoders learn; SAM's brings the mask decoder with it.
+    pub encoders: Vec<Encoder>,
     /// The most masks that are drawn of a picture.
     pub targets_per_picture: usize,
     /// Held-out pictures of a validation.
@@ -48,7 +50,13 @@ pub struct VisionSection {
 
 impl Default for VisionSection {
     fn default() -> Self {
-        Self { world_seed: 1, targets_per_picture: 5, validation_pictures: 64, workers: 1 }
+        Self {
+            world_seed: 1,
+            encoders: vec![Encoder::Clip, Encoder::Sam],
+            targets_per_picture: 5,
+            validation_pictures: 64,
+            workers: 1,
+        }
     }
 }
 
@@ -67,6 +75,9 @@ impl VisionConfig {
             ("vision.targets_per_picture", config.vision.targets_per_picture),
             ("vision.workers", config.vision.workers),
         ];
+        if config.vision.encoders.is_empty() {
+            return Err(TrainError::setting("vision.encoders", "is empty; name clip, sam or both"));
+        }
         match counts.iter().find(|(_, count)| *count == 0) {
             Some((field, _)) => Err(TrainError::setting(*field, "must be at least 1")),
             None => Ok(config),
@@ -77,6 +88,7 @@ impl VisionConfig {
         let settings = serde_json::json!({
             "vision": {
                 "world_seed": self.vision.world_seed,
+                "encoders": self.vision.encoders,
                 "targets_per_picture": self.vision.targets_per_picture,
             },
             "optimizer": { "betas": self.optimizer.betas, "epsilon": self.optimizer.epsilon,
@@ -98,7 +110,13 @@ pub(super) fn train(
     let (run, vision) = (&config.run, &config.vision);
     let files = open_model(&config.model, &run.folder, run.seed)?;
     let identity = config.identity(fingerprint(&[&files.folder])?)?;
-    let learner = Arc::new(VisionLearner::new(files, vision.targets_per_picture, run.seed, &Device::Cpu)?);
+    let learner = Arc::new(VisionLearner::new(
+        files,
+        &vision.encoders,
+        vision.targets_per_picture,
+        run.seed,
+        &Device::Cpu,
+    )?);
     let (schedule, optimizer) = (config.schedule.clone(), config.optimizer.clone());
     let mut trainer = match begin {
         Begin::New => Trainer::start(learner.as_ref(), run.clone(), schedule, optimizer, identity.clone())?,

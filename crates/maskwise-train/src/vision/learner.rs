@@ -10,6 +10,7 @@ use maskwise_models::heads::similarity_points::{SimilarityPoints, similarity_poi
 use maskwise_models::sam::{PointPrompt, Prompts, postprocess_masks};
 use maskwise_models::systems::read::{ModelFiles, PartTypes, ReadModel};
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Teaches the image encoders and the mask decoder of a READ.
@@ -19,33 +20,76 @@ pub struct VisionLearner {
     heads: Heads,
     loss: LossWeights,
     parameters: Parameters,
+    encoders: Vec<Encoder>,
     most_targets: usize,
 }
 
 /// What the learner sees of held-out pictures.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct VisionScores {
-    /// Mean IoU of things and parts, prompted by name and points.
+    /// Mean IoU of things and parts, prompted by name and points; 0 where SAM does not learn.
     pub iou: f64,
-    /// Share of things whose kind CLIP's states tell.
+    /// Share of things whose kind CLIP's states tell; 0 where CLIP does not learn.
     pub kind_accuracy: f64,
 }
 
-/// What is trained in this stage.
-const PARTS: [Part; 4] = [Part::VisionTower, Part::ImageEncoder, Part::PromptEncoder, Part::MaskDecoder];
+/// An encoder that learns to see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Encoder {
+    /// The vision tower.
+    Clip,
+    /// SAM's image encoder, with its prompt encoder and mask decoder.
+    Sam,
+}
+
+impl Encoder {
+    fn parts(self) -> &'static [Part] {
+        match self {
+            Self::Clip => &[Part::VisionTower],
+            Self::Sam => &[Part::ImageEncoder, Part::PromptEncoder, Part::MaskDecoder],
+        }
+    }
+}
 
 struct Pass {
     total: Tensor,
     terms: LossTerms,
 }
 
+/// Losses as they come up.
+#[derive(Default)]
+struct Losses {
+    total: Option<Tensor>,
+    terms: Vec<(&'static str, f64)>,
+}
+
+impl Losses {
+    fn add(&mut self, name: &'static str, loss: Tensor) -> Result<(), TrainError> {
+        self.terms.push((name, f64::from(loss.to_scalar::<f32>()?)));
+        self.total = Some(match self.total.take() {
+            Some(total) => (total + loss)?,
+            None => loss,
+        });
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Pass, TrainError> {
+        let total =
+            self.total.ok_or_else(|| TrainError::setting("vision.encoders", "names nothing to learn"))?;
+        self.terms.insert(0, ("loss", f64::from(total.to_scalar::<f32>()?)));
+        Ok(Pass { total, terms: LossTerms(self.terms) })
+    }
+}
+
 impl VisionLearner {
-    /// Reads the weights of `files`; `most_targets` masks are drawn of each picture.
+    /// Reads the weights of `files`; `encoders` learn, and at most `most_targets` masks are drawn of each picture.
     ///
     /// # Errors
     /// As [`TrainedWeights::read`], or when the model uses no points.
     pub fn new(
         files: ModelFiles,
+        encoders: &[Encoder],
         most_targets: usize,
         seed: u64,
         device: &Device,
@@ -56,7 +100,7 @@ impl VisionLearner {
             return Err(TrainError::setting("model", reason));
         }
         let config = TrainedWeightsConfig {
-            parts: PARTS.to_vec(),
+            parts: encoders.iter().flat_map(|encoder| encoder.parts()).copied().collect(),
             lora: None,
             first_trained_row: None,
             types: PartTypes::uniform(DType::F32),
@@ -73,7 +117,15 @@ impl VisionLearner {
             .chain(heads.variables())
             .collect();
         let parameters = Parameters::new(variables);
-        Ok(Self { files, weights, heads, loss: LossWeights::default(), parameters, most_targets })
+        Ok(Self {
+            files,
+            weights,
+            heads,
+            loss: LossWeights::default(),
+            parameters,
+            encoders: encoders.to_vec(),
+            most_targets,
+        })
     }
 
     /// The weights in training, without the heads.
@@ -115,9 +167,15 @@ impl VisionLearner {
 
     /// The sum of the IoU of an item's targets, their number, and the share of its things whose kind is right.
     fn score(&self, model: &ReadModel, item: &VisionItem) -> Result<(f64, usize, f64), TrainError> {
-        let pixels = pixel_batch(std::iter::once(&item.clip_pixels))?;
-        let cells = model.vision_tower.patch_features(&pixels)?.squeeze(0)?;
-        let (_, right) = self.region_loss(&cells, std::slice::from_ref(item))?;
+        let mut right = 0.0;
+        if self.encoders.contains(&Encoder::Clip) {
+            let pixels = pixel_batch(std::iter::once(&item.clip_pixels))?;
+            let cells = model.vision_tower.patch_features(&pixels)?.squeeze(0)?;
+            right = self.region_loss(&cells, std::slice::from_ref(item))?.1;
+        }
+        if !self.encoders.contains(&Encoder::Sam) {
+            return Ok((0.0, 0, right));
+        }
         let embedding = model.sam.image_encoder.forward(&pixel_batch(std::iter::once(&item.sam.pixels))?)?;
         let mut iou = 0.0;
         for target in &item.targets {
@@ -157,17 +215,43 @@ impl VisionLearner {
     }
 
     fn pass(&self, model: &ReadModel, items: &[VisionItem]) -> Result<Pass, TrainError> {
-        let pixels = pixel_batch(items.iter().map(|item| &item.clip_pixels))?;
-        let clip_cells = model.vision_tower.patch_features(&pixels)?.flatten_to(1)?;
-        let labels = self.label_tensor(items.iter().map(|item| &item.clip_labels))?;
-        let clip_loss = self.heads.clip_loss(&clip_cells, &labels)?;
-        let (region_loss, kind_accuracy) = self.region_loss(&clip_cells, items)?;
+        let mut losses = Losses::default();
+        if self.encoders.contains(&Encoder::Clip) {
+            self.clip_pass(model, items, &mut losses)?;
+        }
+        if self.encoders.contains(&Encoder::Sam) {
+            self.sam_pass(model, items, &mut losses)?;
+        }
+        losses.finish()
+    }
 
+    fn clip_pass(
+        &self,
+        model: &ReadModel,
+        items: &[VisionItem],
+        losses: &mut Losses,
+    ) -> Result<(), TrainError> {
+        let pixels = pixel_batch(items.iter().map(|item| &item.clip_pixels))?;
+        let cells = model.vision_tower.patch_features(&pixels)?.flatten_to(1)?;
+        let labels = self.label_tensor(items.iter().map(|item| &item.clip_labels))?;
+        losses.add("clip_loss", self.heads.clip_loss(&cells, &labels)?)?;
+        let (region_loss, kind_accuracy) = self.region_loss(&cells, items)?;
+        losses.add("region_loss", region_loss)?;
+        losses.terms.push(("kind_accuracy", kind_accuracy));
+        Ok(())
+    }
+
+    fn sam_pass(
+        &self,
+        model: &ReadModel,
+        items: &[VisionItem],
+        losses: &mut Losses,
+    ) -> Result<(), TrainError> {
         let pixels = pixel_batch(items.iter().map(|item| &item.sam.pixels))?;
         let embeddings = model.sam.image_encoder.forward(&pixels)?;
-        let sam_cells = embeddings.flatten_from(2)?.transpose(1, 2)?.contiguous()?.flatten_to(1)?;
+        let cells = embeddings.flatten_from(2)?.transpose(1, 2)?.contiguous()?.flatten_to(1)?;
         let labels = self.label_tensor(items.iter().map(|item| &item.sam_labels))?;
-        let sam_loss = self.heads.sam_loss(&sam_cells, &labels)?;
+        losses.add("sam_loss", self.heads.sam_loss(&cells, &labels)?)?;
 
         let mut masks = MaskLosses::new();
         for (index, item) in items.iter().enumerate() {
@@ -180,30 +264,15 @@ impl VisionLearner {
                     .collect();
                 if !targets.is_empty() {
                     let logits = self.decode(model, item, &embedding, &targets)?;
-                    let truth = mask_tensor(targets.iter().map(|target| &target.mask))?;
-                    masks.add(&logits, &truth)?;
+                    masks.add(&logits, &mask_tensor(targets.iter().map(|target| &target.mask))?)?;
                 }
             }
         }
-        let scalar = |tensor: &Tensor| Ok::<_, TrainError>(f64::from(tensor.to_scalar::<f32>()?));
-        let values = [scalar(&clip_loss)?, scalar(&region_loss)?, scalar(&sam_loss)?];
-        let mut total = ((clip_loss + region_loss)? + sam_loss)?;
-        let (mut bce_value, mut dice_value) = (0.0, 0.0);
         if let Some((bce, dice)) = masks.means()? {
-            let (bce, dice) = ((bce * self.loss.bce)?, (dice * self.loss.dice)?);
-            (bce_value, dice_value) = (scalar(&bce)?, scalar(&dice)?);
-            total = ((total + bce)? + dice)?;
+            losses.add("mask_bce_loss", (bce * self.loss.bce)?)?;
+            losses.add("mask_dice_loss", (dice * self.loss.dice)?)?;
         }
-        let terms = vec![
-            ("loss", scalar(&total)?),
-            ("clip_loss", values[0]),
-            ("region_loss", values[1]),
-            ("sam_loss", values[2]),
-            ("mask_bce_loss", bce_value),
-            ("mask_dice_loss", dice_value),
-            ("kind_accuracy", kind_accuracy),
-        ];
-        Ok(Pass { total, terms: LossTerms(terms) })
+        Ok(())
     }
 
     /// Mask logits `[targets, height, width]` of targets that are prompted alike.

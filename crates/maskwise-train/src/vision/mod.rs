@@ -8,5 +8,5 @@ mod learner;
 mod prepare;
 
 pub use classes::{Classes, Group};
-pub use learner::{VisionLearner, VisionScores};
+pub use learner::{Encoder, VisionLearner, VisionScores};
 pub use prepare::{Region, VisionItem, VisionTarget};
