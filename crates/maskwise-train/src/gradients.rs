@@ -1,9 +1,10 @@
 use crate::{Gradients, LossTerms, Parameters, TrainError};
 use candle_core::{CpuStorage, DType, InplaceOp2, Layout, Storage, Tensor};
+use maskwise_kernels::optimizer;
 use rayon::prelude::*;
 
-/// Elements whose squares are summed at a time. Fixed, so that the sum does not depend on the number of threads.
-const SUM_BLOCK: usize = 1 << 14;
+/// Elements that one task of the thread pool adds.
+const BLOCK: usize = 1 << 14;
 
 /// Adds up the gradients of a step's micro-batches.
 #[derive(Debug, Default)]
@@ -61,7 +62,7 @@ impl InplaceOp2 for AddAssign {
     ) -> candle_core::Result<()> {
         let gradient = f32_slice(gradient, gradient_layout)?;
         let sum = f32_slice_mut(sum, sum_layout)?;
-        sum.par_chunks_mut(SUM_BLOCK).zip(gradient.par_chunks(SUM_BLOCK)).for_each(|(sum, gradient)| {
+        sum.par_chunks_mut(BLOCK).zip(gradient.par_chunks(BLOCK)).for_each(|(sum, gradient)| {
             for (sum, gradient) in sum.iter_mut().zip(gradient) {
                 *sum += gradient;
             }
@@ -97,7 +98,7 @@ fn contiguous_range(layout: &Layout) -> candle_core::Result<(usize, usize)> {
 
 /// The Euclidean norm over all gradients together; infinite or not a number where one of them is.
 ///
-/// Squares are summed in f64, on the CPU in blocks of fixed size and in order.
+/// Squares are summed in f64, on the CPU in an order that does not depend on the number of threads.
 ///
 /// # Errors
 /// When the device refuses.
@@ -116,11 +117,7 @@ fn sum_of_squares(gradient: &Tensor) -> candle_core::Result<f64> {
     let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
     let (storage, layout) = gradient.storage_and_layout();
     let Storage::Cpu(storage) = &*storage else { candle_core::bail!("the gradient left the CPU") };
-    let blocks: Vec<f64> = f32_slice(storage, layout)?
-        .par_chunks(SUM_BLOCK)
-        .map(|block| block.iter().map(|value| f64::from(*value) * f64::from(*value)).sum())
-        .collect();
-    Ok(blocks.iter().sum())
+    Ok(optimizer::sum_of_squares(f32_slice(storage, layout)?))
 }
 
 /// By what gradients of norm `norm` are multiplied so that it does not exceed `maximum`, as DeepSpeed computes it (spec 5.3).

@@ -1,12 +1,9 @@
 use crate::gradients::{f32_slice, f32_slice_mut};
 use crate::{Gradients, Parameters, TrainError};
 use candle_core::{CpuStorage, DType, InplaceOp1, Layout, Storage, Tensor, Var};
-use rayon::prelude::*;
+use maskwise_kernels::optimizer;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
-
-/// Elements that one task of the thread pool updates.
-const UPDATE_BLOCK: usize = 1 << 14;
 
 /// The constants of AdamW: the `[optimizer]` section.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -127,8 +124,17 @@ impl AdamW {
                 return Err(TrainError::setting(&state.name, reason));
             }
             state.steps += 1;
-            let update = Update::new(&self.config, rate * state.multiplier, state.steps, gradient_scale);
-            state.moments.update(variable, &gradient.to_dtype(DType::F32)?.contiguous()?, &update)?;
+            let [beta1, beta2] = self.config.betas;
+            let update = optimizer::AdamW {
+                learning_rate: rate * state.multiplier,
+                beta1,
+                beta2,
+                epsilon: self.config.epsilon,
+                weight_decay: self.config.weight_decay,
+                step: state.steps,
+            };
+            let gradient = gradient.to_dtype(DType::F32)?.contiguous()?;
+            state.moments.update(variable, &gradient, update, gradient_scale)?;
         }
         Ok(())
     }
@@ -233,49 +239,6 @@ fn check(config: &AdamWConfig, parameters: &Parameters) -> Result<(), TrainError
     }
 }
 
-/// The numbers of one update. As in PyTorch, scalars are computed in f64 and rounded where they meet f32 values.
-struct Update {
-    gradient_scale: f32,
-    keep: f32,
-    beta1: f32,
-    beta2: f32,
-    one_minus_beta1: f32,
-    one_minus_beta2: f32,
-    step_size: f32,
-    root_of_correction2: f32,
-    epsilon: f32,
-}
-
-impl Update {
-    fn new(config: &AdamWConfig, rate: f64, steps: u64, gradient_scale: f64) -> Self {
-        let [beta1, beta2] = config.betas;
-        // The exponent passes an f64 exactly up to 2^53 steps.
-        let correction = |beta: f64| 1.0 - beta.powf(steps as f64);
-        Self {
-            gradient_scale: gradient_scale as f32,
-            keep: (1.0 - rate * config.weight_decay) as f32,
-            beta1: beta1 as f32,
-            beta2: beta2 as f32,
-            one_minus_beta1: (1.0 - beta1) as f32,
-            one_minus_beta2: (1.0 - beta2) as f32,
-            step_size: (rate / correction(beta1)) as f32,
-            root_of_correction2: correction(beta2).sqrt() as f32,
-            epsilon: config.epsilon as f32,
-        }
-    }
-
-    fn block(&self, parameters: &mut [f32], gradients: &[f32], first: &mut [f32], second: &mut [f32]) {
-        let values = parameters.iter_mut().zip(gradients).zip(first).zip(second);
-        for (((parameter, gradient), first), second) in values {
-            let gradient = gradient * self.gradient_scale;
-            *first += (gradient - *first) * self.one_minus_beta1;
-            *second = *second * self.beta2 + self.one_minus_beta2 * gradient * gradient;
-            let denominator = second.sqrt() / self.root_of_correction2 + self.epsilon;
-            *parameter = *parameter * self.keep - self.step_size * *first / denominator;
-        }
-    }
-}
-
 impl Moments {
     fn zeros(variable: &Var) -> candle_core::Result<Self> {
         if variable.device().is_cpu() {
@@ -285,7 +248,14 @@ impl Moments {
         Ok(Self::Device { first: variable.zeros_like()?.detach(), second: variable.zeros_like()?.detach() })
     }
 
-    fn update(&mut self, variable: &Var, gradient: &Tensor, update: &Update) -> candle_core::Result<()> {
+    /// One update with `gradient` times `scale`.
+    fn update(
+        &mut self,
+        variable: &Var,
+        gradient: &Tensor,
+        update: optimizer::AdamW,
+        scale: f64,
+    ) -> candle_core::Result<()> {
         match self {
             Self::Cpu { first, second } => {
                 let (storage, layout) = gradient.storage_and_layout();
@@ -294,26 +264,28 @@ impl Moments {
                 };
                 let gradient = f32_slice(storage, layout)?;
                 let moments = RefCell::new((first.as_mut_slice(), second.as_mut_slice()));
-                variable.inplace_op1(&UpdateInPlace { update, gradient, moments })
+                variable.inplace_op1(&UpdateInPlace { update, gradient, scale: scale as f32, moments })
             }
             Self::Device { first, second } => {
-                let gradient = (gradient * f64::from(update.gradient_scale))?;
-                *first = ((&*first * f64::from(update.beta1))?
-                    + (&gradient * f64::from(update.one_minus_beta1))?)?;
-                let square = (gradient.sqr()? * f64::from(update.one_minus_beta2))?;
-                *second = ((&*second * f64::from(update.beta2))? + square)?;
-                let denominator =
-                    ((second.sqrt()? / f64::from(update.root_of_correction2))? + f64::from(update.epsilon))?;
-                let change = (first.div(&denominator)? * f64::from(update.step_size))?;
-                variable.set(&((variable.as_detached_tensor() * f64::from(update.keep))? - change)?)
+                let optimizer::AdamW { learning_rate, beta1, beta2, epsilon, weight_decay, step } = update;
+                // The exponent passes an f64 exactly up to 2^53 steps.
+                let correction = |beta: f64| 1.0 - beta.powf(step as f64);
+                let gradient = (gradient * scale)?;
+                *first = ((&*first * beta1)? + (&gradient * (1.0 - beta1))?)?;
+                *second = ((&*second * beta2)? + (gradient.sqr()? * (1.0 - beta2))?)?;
+                let denominator = ((second.sqrt()? / correction(beta2).sqrt())? + epsilon)?;
+                let change = (first.div(&denominator)? * (learning_rate / correction(beta1)))?;
+                let kept = (variable.as_detached_tensor() * (1.0 - learning_rate * weight_decay))?;
+                variable.set(&(kept - change)?)
             }
         }
     }
 }
 
 struct UpdateInPlace<'a> {
-    update: &'a Update,
+    update: optimizer::AdamW,
     gradient: &'a [f32],
+    scale: f32,
     moments: RefCell<(&'a mut [f32], &'a mut [f32])>,
 }
 
@@ -325,14 +297,7 @@ impl InplaceOp1 for UpdateInPlace<'_> {
     fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> candle_core::Result<()> {
         let parameters = f32_slice_mut(storage, layout)?;
         let (first, second) = &mut *self.moments.borrow_mut();
-        let update = self.update;
-        parameters
-            .par_chunks_mut(UPDATE_BLOCK)
-            .zip(self.gradient.par_chunks(UPDATE_BLOCK))
-            .zip(first.par_chunks_mut(UPDATE_BLOCK).zip(second.par_chunks_mut(UPDATE_BLOCK)))
-            .for_each(|((parameters, gradients), (first, second))| {
-                update.block(parameters, gradients, first, second);
-            });
+        self.update.update(parameters, first, second, self.gradient, self.scale);
         Ok(())
     }
 }

@@ -1,3 +1,4 @@
+use crate::ops;
 use candle_core::{DType, Result, Tensor};
 use rand::{RngExt, SeedableRng};
 
@@ -33,7 +34,7 @@ impl LowRank {
             Some(dropout) => dropout.apply(rows)?,
             None => rows.clone(),
         };
-        rows.matmul(&self.a.t()?)?.matmul(&self.b.t()?)? * self.scaling
+        ops::linear(&ops::linear(&rows, &self.a, None)?, &self.b, None)? * self.scaling
     }
 }
 

@@ -3,8 +3,9 @@
 use super::{DataSection, DatasetKind, DatasetSection, ValidationSection};
 use crate::TrainError;
 use maskwise_data::dataset::{
-    Composition, DatasetError, Instruct, LabelMaps, Mixture, PartInstances, ReasonSeg, ReasonSegValidation,
-    Refer, ReferValidation, Templates, TrainingDataset, ValidationDataset, ValidationItem, default_split_by,
+    CORRECT_REFER_SEG, Composition, DatasetError, Instruct, Mixture, NEG_REFER_SEG, REFER_SEG, ReasonSeg,
+    ReasonSegValidation, ReferValidation, SEM_SEG, Templates, TrainingDataset, ValidationDataset,
+    ValidationItem, default_split_by, refer_group, semantic_group,
 };
 use maskwise_data::tabletop::{QuestionWeights, SceneConfig, Split, World};
 use maskwise_data::text::QuestionTemplates;
@@ -27,9 +28,7 @@ impl DataSection {
             Arc::new(Composition::new(self.convention, templates, self.num_classes_per_sample)?);
         let mut parts: Vec<(Dataset, f64)> = Vec::new();
         for dataset in &self.datasets {
-            let subsets = dataset.open(self, &composition)?;
-            let rate = dataset.rate / subsets.len() as f64;
-            parts.extend(subsets.into_iter().map(|subset| (subset, rate)));
+            parts.push((dataset.open(self, &composition)?, dataset.rate));
         }
         Ok(Mixture::new("data.datasets", parts)?)
     }
@@ -70,78 +69,43 @@ fn folder(folder: &Option<std::path::PathBuf>) -> &Path {
 }
 
 impl DatasetSection {
-    fn open(&self, data: &DataSection, composition: &Arc<Composition>) -> Result<Vec<Dataset>, TrainError> {
+    fn open(&self, data: &DataSection, composition: &Arc<Composition>) -> Result<Dataset, TrainError> {
         let root = folder(&self.folder);
+        let refer = |name: &str, published: &[&str]| {
+            refer_group(name, &root.join("refer_seg"), &self.members(published), composition)
+        };
         Ok(match self.kind {
             DatasetKind::SemSeg => {
-                let open = |name: &str| open_semantic(name, root, composition.clone());
-                self.each(&["ade20k", "cocostuff", "pascal_part", "paco_lvis", "mapillary"], open)?
+                Box::new(semantic_group("sem_seg", root, &self.members(&SEM_SEG), composition)?)
             }
-            DatasetKind::ReferSeg => self.each(&["refclef", "refcoco", "refcoco+", "refcocog"], |name| {
-                self.refer(name, data, composition)
-            })?,
-            DatasetKind::NegReferSeg => self.each(&["R-refcoco", "R-refcoco+", "R-refcocog"], |name| {
-                self.refer(name, data, composition)
-            })?,
-            DatasetKind::CorrectReferSeg => self
-                .each(&["fprefcoco", "fprefcoco+", "fprefcocog"], |name| {
-                    self.refer(name, data, composition)
-                })?,
+            DatasetKind::ReferSeg => Box::new(refer("refer_seg", &REFER_SEG)?),
+            DatasetKind::NegReferSeg => Box::new(refer("neg_refer_seg", &NEG_REFER_SEG)?),
+            DatasetKind::CorrectReferSeg => Box::new(refer("correct_refer_seg", &CORRECT_REFER_SEG)?),
             DatasetKind::Vqa => {
                 let file = root.join("llava_dataset/llava_instruct_150k.json");
-                vec![Box::new(Instruct::open("vqa", &file, &root.join("coco/train2017"))?)]
+                Box::new(Instruct::open("vqa", &file, &root.join("coco/train2017"))?)
             }
             DatasetKind::ReasonSeg => {
                 let dataset = ReasonSeg::open("reason_seg", root, composition.clone())?;
-                vec![Box::new(match &self.explanations {
+                Box::new(match &self.explanations {
                     Some(file) => dataset.with_explanations(file, EXPLANATION_ONLY)?,
                     None => dataset,
-                })]
+                })
             }
             DatasetKind::Tabletop => {
                 let world = world(self.world_seed, Split::Train, self.size)?;
-                vec![Box::new(world.with_questions(QuestionWeights::default(), data.num_classes_per_sample))]
+                Box::new(world.with_questions(QuestionWeights::default(), data.num_classes_per_sample))
             }
         })
     }
 
-    /// The named subsets, or those of the papers.
-    fn each(
-        &self,
-        published: &[&str],
-        open: impl Fn(&str) -> Result<Dataset, TrainError>,
-    ) -> Result<Vec<Dataset>, TrainError> {
+    /// The sets that are named, or those of the papers.
+    fn members<'a>(&'a self, published: &[&'a str]) -> Vec<&'a str> {
         if self.subsets.is_empty() {
-            return published.iter().map(|name| open(name)).collect();
+            return published.to_vec();
         }
-        self.subsets.iter().map(|name| open(name)).collect()
+        self.subsets.iter().map(String::as_str).collect()
     }
-
-    fn refer(
-        &self,
-        name: &str,
-        data: &DataSection,
-        composition: &Arc<Composition>,
-    ) -> Result<Dataset, TrainError> {
-        let root = folder(&self.folder).join("refer_seg");
-        let split_by = default_split_by(name, data.convention);
-        Ok(Box::new(Refer::open(&root, name, split_by, "train", composition.clone())?))
-    }
-}
-
-fn open_semantic(name: &str, root: &Path, composition: Arc<Composition>) -> Result<Dataset, TrainError> {
-    Ok(match name {
-        "ade20k" => Box::new(LabelMaps::ade20k(root, composition)?),
-        "cocostuff" => Box::new(LabelMaps::cocostuff(root, composition)?),
-        "mapillary" => Box::new(LabelMaps::mapillary(root, composition)?),
-        "paco_lvis" => Box::new(PartInstances::paco_lvis(root, composition)?),
-        "pascal_part" => Box::new(PartInstances::pascal_part(root, composition)?),
-        _ => {
-            let known = "ade20k, cocostuff, pascal_part, paco_lvis and mapillary";
-            let reason = format!("`{name}` is no semantic set; known are {known}");
-            return Err(TrainError::setting("data.datasets.subsets", reason));
-        }
-    })
 }
 
 fn world(seed: u64, split: Split, size: usize) -> Result<World, TrainError> {

@@ -155,7 +155,7 @@ fn the_mixture_draws_what_the_recipe_names() {
     let mut other = config.clone();
     other.data.datasets[0].kind = DatasetKind::SemSeg;
     other.data.datasets[0].subsets = vec!["imagenet".to_owned()];
-    assert!(other.data.mixture().err().unwrap().to_string().contains("`imagenet` is no semantic set"));
+    assert!(other.data.mixture().err().unwrap().to_string().contains("\"imagenet\" is no semantic dataset"));
     other.data.datasets[0].kind = DatasetKind::ReasonSeg;
     other.data.datasets[0].folder = Some("nowhere".into());
     assert!(other.data.mixture().err().unwrap().to_string().contains("nowhere"));
