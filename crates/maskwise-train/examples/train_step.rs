@@ -13,7 +13,7 @@ use maskwise_data::dataset::Mixture;
 use maskwise_data::tabletop::{QuestionWeights, SceneConfig, Split, World};
 use maskwise_models::systems::read::{ModelFiles, ModelPlaces, PartTypes};
 use maskwise_train::read::{
-    LossWeights, Part, PreparedItem, ReadLearner, ReadSettings, TrainedWeightsConfig,
+    FeatureSettings, LossWeights, Part, PreparedItem, ReadLearner, ReadSettings, TrainedWeightsConfig,
 };
 use maskwise_train::{AdamW, AdamWConfig, GradientSum, Learner, MicroBatch};
 use std::collections::HashMap;
@@ -41,7 +41,9 @@ fn main() -> Result<(), Failure> {
         types: PartTypes::uniform(DType::F32),
         seed: 0,
     };
-    let settings = ReadSettings { weights, loss: LossWeights::default() };
+    let features = FeatureSettings::default();
+    let settings =
+        ReadSettings { weights, loss: LossWeights::default(), features, activation_checkpointing: false };
     let learner =
         ReadLearner::new(ModelFiles::open(folder, &ModelPlaces::default())?, &settings, &Device::Cpu)?;
     let world =

@@ -13,7 +13,8 @@ use maskwise_data::image::decode_path;
 use maskwise_data::mask::Mask;
 use maskwise_models::systems::read::{ModelFiles, ModelPlaces, PartTypes};
 use maskwise_train::read::{
-    LoraConfig, LossWeights, Part, PreparedItem, ReadLearner, ReadSettings, TrainedWeightsConfig,
+    FeatureSettings, LoraConfig, LossWeights, Part, PreparedItem, ReadLearner, ReadSettings,
+    TrainedWeightsConfig,
 };
 use maskwise_train::{
     AdamW, AdamWConfig, Decay, Gradients, Learner, LossTerms, MicroBatch, Schedule, clip_coefficient,
@@ -25,7 +26,7 @@ use std::path::Path;
 /// PEFT's names begin with this.
 const PEFT: &str = "base_model.model.";
 
-fn learner(folder: &Path, goldens: &Goldens) -> ReadLearner {
+fn learner(folder: &Path, goldens: &Goldens, activation_checkpointing: bool) -> ReadLearner {
     let files = ModelFiles::open(&folder.join("checkpoint"), &ModelPlaces::default()).unwrap();
     let config = goldens.value("config");
     let lora = LoraConfig {
@@ -49,7 +50,9 @@ fn learner(folder: &Path, goldens: &Goldens) -> ReadLearner {
         dice: weight("dice_loss_weight"),
         ..LossWeights::default()
     };
-    let learner = ReadLearner::new(files, &ReadSettings { weights, loss }, &Device::Cpu).unwrap();
+    let features = FeatureSettings::default();
+    let settings = ReadSettings { weights, loss, features, activation_checkpointing };
+    let learner = ReadLearner::new(files, &settings, &Device::Cpu).unwrap();
     let parameters = learner.parameters();
     assert_eq!(parameters.iter().len() as u64, config["n_trainable"].as_u64().unwrap());
     assert_eq!(parameters.count() as u64, config["n_trainable_params"].as_u64().unwrap());
@@ -159,16 +162,22 @@ fn gradient_errors(goldens: &Goldens, learner: &ReadLearner, gradients: &Gradien
 fn losses_and_gradients_equal_the_recorded_step() {
     let Some(folder) = goldens_folder() else { return };
     let goldens = Goldens::open(&folder, "train");
-    let learner = learner(&folder, &goldens);
-    let items = items(&folder, &goldens, &learner);
-    check_tokens(&goldens, &items);
+    for activation_checkpointing in [false, true] {
+        compare_one_step(&folder, &goldens, activation_checkpointing);
+    }
+}
+
+fn compare_one_step(folder: &Path, goldens: &Goldens, activation_checkpointing: bool) {
+    let learner = learner(folder, goldens, activation_checkpointing);
+    let items = items(folder, goldens, &learner);
+    check_tokens(goldens, &items);
     let (terms, gradients) = learner.micro_batch(&MicroBatch { items: &items, seed: 1 }).unwrap();
-    check_losses(&goldens, 0, &terms);
+    check_losses(goldens, 0, &terms);
     let squares = gradients.iter().flatten().flat_map(flat).map(|value| f64::from(value).powi(2));
     let norm = squares.sum::<f64>().sqrt();
     let recorded = goldens.value("steps")[0]["grad_norm"].as_f64().unwrap();
     assert!((norm - recorded).abs() < 2e-5 * recorded, "gradient norm {norm} instead of {recorded}");
-    for (name, error) in gradient_errors(&goldens, &learner, &gradients) {
+    for (name, error) in gradient_errors(goldens, &learner, &gradients) {
         println!("{error:.1e} {name}");
         assert!(error < 2e-5, "{name}: gradient off by {error:.1e}");
     }
@@ -225,7 +234,7 @@ fn check_parameters(
 }
 
 fn train_as_recorded(folder: &Path, goldens: &Goldens, run: &str) {
-    let learner = learner(folder, goldens);
+    let learner = learner(folder, goldens, false);
     let items = items(folder, goldens, &learner);
     let (schedule, total) = schedule(goldens, run);
     let mut optimizer = AdamW::new(AdamWConfig::default(), learner.parameters()).unwrap();

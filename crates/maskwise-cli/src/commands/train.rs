@@ -104,6 +104,12 @@ impl Watcher for Terminal {
             let _ = writeln!(std::io::stdout(), "step {step}: {}", scores.join(", "));
         });
     }
+
+    fn notice(&mut self, text: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(std::io::stderr(), "maskwise: {text}");
+        });
+    }
 }
 
 fn short(name: &str) -> &str {

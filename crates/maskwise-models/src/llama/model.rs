@@ -137,6 +137,33 @@ impl LlamaModel {
         self.run(embeddings, &placement, None, &mut |_, _| ())
     }
 
+    /// Layer `index` alone on `hidden` `[batch, tokens, hidden_size]`, placed as in [`LlamaModel::forward_packed`], which is all layers
+    /// one after the other and then [`LlamaModel::normalize`].
+    ///
+    /// # Errors
+    /// When there is no such layer, or as [`LlamaModel::forward_packed`].
+    pub fn forward_layer_packed(
+        &self,
+        index: usize,
+        hidden: &Tensor,
+        positions: &[u32],
+        ranges: &[KeyRanges],
+    ) -> Result<Tensor> {
+        let Some(layer) = self.layers.get(index) else {
+            candle_core::bail!("there is no layer {index} among {}", self.layers.len());
+        };
+        let placement = Placement::Ranges { positions: positions.to_vec(), ranges: ranges.to_vec() };
+        layer.forward(hidden, &self.rotary, &placement, None)
+    }
+
+    /// The final normalisation of what the last layer gives.
+    ///
+    /// # Errors
+    /// When the width differs.
+    pub fn normalize(&self, hidden: &Tensor) -> Result<Tensor> {
+        self.norm.forward(hidden)
+    }
+
     fn run(
         &self,
         embeddings: &Tensor,
@@ -153,7 +180,7 @@ impl LlamaModel {
         if let Some(cache) = cache {
             cache.advance(embeddings.dim(1)?);
         }
-        self.norm.forward(&hidden)
+        self.normalize(&hidden)
     }
 
     /// The logits `[.., vocab_size]` of normalised hidden states `[.., hidden_size]`.

@@ -105,8 +105,11 @@ pub struct DataSection {
     /// Threads that read and prepare items. They do not alter the order.
     #[serde(default = "default_workers")]
     pub workers: usize,
-    /// Folder in which the features of frozen encoders are kept, so that each image is encoded once.
+    /// Folder in which the features of frozen encoders are kept, so that each image is encoded once, in this run and in others.
     pub feature_cache: Option<PathBuf>,
+    /// MiB of such features that are kept in memory. Nothing is where all pictures are Tabletop's, which never come again.
+    #[serde(default = "default_feature_memory")]
+    pub feature_memory_mib: usize,
 }
 
 fn default_rows() -> usize {
@@ -115,6 +118,10 @@ fn default_rows() -> usize {
 
 fn default_workers() -> usize {
     2
+}
+
+fn default_feature_memory() -> usize {
+    512
 }
 
 /// A layout that is read (spec 6).
@@ -232,7 +239,10 @@ impl TrainConfig {
             }
         };
         remove(&mut value["model"], &["init_from", "architecture", "activation_checkpointing"]);
-        remove(&mut value["data"], &["validation", "templates", "workers", "feature_cache"]);
+        remove(
+            &mut value["data"],
+            &["validation", "templates", "workers", "feature_cache", "feature_memory_mib"],
+        );
         for dataset in value["data"]["datasets"].as_array_mut().into_iter().flatten() {
             remove(dataset, &["folder", "explanations"]);
         }

@@ -1,6 +1,7 @@
 //! The language model on all rows of an item at once.
 
 use super::PreparedRow;
+use super::recompute::Recomputed;
 use crate::TrainError;
 use candle_core::Tensor;
 use maskwise_data::text::IMAGE_PLACEHOLDER;
@@ -54,8 +55,13 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// The normalised states of all packed positions, `[positions, width]`.
-    pub(super) fn states(&self, model: &ReadModel, image_tokens: &Tensor) -> Result<Tensor, TrainError> {
+    /// The normalised states of all packed positions, `[positions, width]`; with `recomputed` through its layers.
+    pub(super) fn states(
+        &self,
+        model: &ReadModel,
+        image_tokens: &Tensor,
+        recomputed: Option<&Recomputed>,
+    ) -> Result<Tensor, TrainError> {
         let own = |row: &'a PreparedRow| row.ids[self.shared..].iter().copied();
         let mut ids = self.rows[0].ids[..self.shared].to_vec();
         ids.extend(self.rows.iter().flat_map(own));
@@ -70,7 +76,11 @@ impl<'a> Packing<'a> {
             }
         }
         let embeddings = model.splice(&ids, image_tokens)?;
-        Ok(model.language_model.forward_packed(&embeddings, &positions, &ranges)?.squeeze(0)?)
+        let states = match recomputed {
+            Some(recomputed) => recomputed.forward_packed(&embeddings, positions, ranges)?,
+            None => model.language_model.forward_packed(&embeddings, &positions, &ranges)?,
+        };
+        Ok(states.squeeze(0)?)
     }
 
     /// The position of the first image token.

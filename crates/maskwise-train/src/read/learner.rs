@@ -1,7 +1,8 @@
 use super::MaskLosses;
 use super::forward::Packing;
+use super::recompute::Recomputed;
 use super::weights::TrainedWeightsConfig;
-use super::{LossWeights, PreparedItem, TrainedWeights};
+use super::{FeatureCache, FeatureSettings, LossWeights, PreparedItem, TrainedWeights};
 use crate::coverage::coverage;
 use crate::{Gradients, Learner, LossTerms, MicroBatch, Parameters, TrainError};
 use candle_core::{Device, Tensor};
@@ -17,6 +18,8 @@ pub struct ReadLearner {
     weights: TrainedWeights,
     template: ConversationTemplate,
     loss: LossWeights,
+    features: FeatureCache,
+    activation_checkpointing: bool,
 }
 
 /// What a [`ReadLearner`] is made with, besides the model.
@@ -26,6 +29,10 @@ pub struct ReadSettings {
     pub weights: TrainedWeightsConfig,
     /// The weights of the loss.
     pub loss: LossWeights,
+    /// Where the outputs of frozen encoders are kept.
+    pub features: FeatureSettings,
+    /// Keep only the inputs of the language model's layers and compute the rest again in the backward pass.
+    pub activation_checkpointing: bool,
 }
 
 /// The losses of a micro-batch; `total` carries the gradient.
@@ -38,12 +45,14 @@ impl ReadLearner {
     /// Reads the weights of `files`.
     ///
     /// # Errors
-    /// As [`TrainedWeights::read`].
+    /// As [`TrainedWeights::read`], and when the features' folder cannot be made.
     pub fn new(files: ModelFiles, settings: &ReadSettings, device: &Device) -> Result<Self, TrainError> {
         let template = ConversationTemplate::by_name(&files.system.conversation.teacher_forced)
             .map_err(|error| TrainError::setting("conversation", error.to_string()))?;
         let weights = TrainedWeights::read(&files, &settings.weights, device)?;
-        Ok(Self { files, weights, template, loss: settings.loss })
+        let features = FeatureCache::new(settings.features.clone(), &files, &weights)?;
+        let activation_checkpointing = settings.activation_checkpointing;
+        Ok(Self { files, weights, template, loss: settings.loss, features, activation_checkpointing })
     }
 
     /// The model's small files.
@@ -54,6 +63,11 @@ impl ReadLearner {
     /// The weights in training.
     pub fn weights(&self) -> &TrainedWeights {
         &self.weights
+    }
+
+    /// What frozen encoders have computed.
+    pub fn features(&self) -> &FeatureCache {
+        &self.features
     }
 
     /// Brings an item into the form that [`Learner::micro_batch`] takes; meant for the loader's threads.
@@ -72,14 +86,19 @@ impl ReadLearner {
         self.weights.model(&self.files, None)
     }
 
-    fn losses(&self, model: &ReadModel, items: &[PreparedItem]) -> Result<Losses, TrainError> {
+    fn losses(
+        &self,
+        model: &ReadModel,
+        items: &[PreparedItem],
+        recomputed: Option<&Recomputed>,
+    ) -> Result<Losses, TrainError> {
         let (mut label_states, mut label_ids) = (Vec::new(), Vec::new());
         let mut masks = MaskLosses::new();
         for item in items {
             let named = |error: TrainError| error.of_item(&item.id);
-            let image_tokens = model.encode_for_language(&item.clip_pixels)?;
+            let image_tokens = self.features.image_tokens(model, &item.clip_pixels)?;
             let packing = Packing::new(&item.rows, model.image_tokens());
-            let states = packing.states(model, &image_tokens).map_err(named)?;
+            let states = packing.states(model, &image_tokens, recomputed).map_err(named)?;
             let targets = packing.targets();
             if !targets.is_empty() {
                 let positions: Vec<u32> = targets.iter().map(|(position, _)| *position).collect();
@@ -104,7 +123,7 @@ impl ReadLearner {
         segs: &[usize],
         masks: &mut MaskLosses,
     ) -> Result<(), TrainError> {
-        let embedding = model.encode_for_masks(&item.sam.pixels)?;
+        let embedding = self.features.sam_embedding(model, &item.sam.pixels)?;
         let image_states = states.narrow(0, packing.image_start(), model.image_tokens())?;
         let segs = segs.iter().map(|position| states.get(*position)).collect::<Result<Vec<_>, _>>()?;
         let inputs = SegmentInputs {
@@ -178,10 +197,17 @@ impl Learner for ReadLearner {
 
     fn micro_batch(&self, batch: &MicroBatch<PreparedItem>) -> Result<(LossTerms, Gradients), TrainError> {
         let model = self.weights.model(&self.files, Some(batch.seed))?;
-        let losses = self.losses(&model, batch.items)?;
+        let recomputed =
+            self.activation_checkpointing.then(|| Recomputed::new(&model.language_model, self.parameters()));
+        let losses = self.losses(&model, batch.items, recomputed.as_ref())?;
         let gradients = losses.total.backward()?;
         let of = |(_, variable): (&str, &candle_core::Var)| gradients.get(variable).cloned();
-        Ok((losses.terms, self.parameters().iter().map(of).collect()))
+        let gradients = self.parameters().iter().map(of).collect();
+        let gradients = match recomputed {
+            Some(recomputed) => recomputed.add_to(gradients)?,
+            None => gradients,
+        };
+        Ok((losses.terms, gradients))
     }
 }
 

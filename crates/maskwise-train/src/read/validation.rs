@@ -95,7 +95,8 @@ fn measure(
         id: item.id.clone(),
         reason: error.to_string(),
     };
-    let image_tokens = model.encode_for_language(&inputs.for_language(&item.image).map_err(failed)?)?;
+    let image_tokens =
+        learner.features().image_tokens(model, &inputs.for_language(&item.image).map_err(failed)?)?;
     let (ids, hidden) = match mode {
         AnswerMode::TeacherForced => {
             let ids = learner.ids(template, &item.question, Some(&item.answer))?;
@@ -115,7 +116,7 @@ fn measure(
     }
     let sam = inputs.for_masks(&item.image).map_err(failed)?;
     let segmented = match positions.first() {
-        Some(position) => Some(segment(model, &ids, &hidden, *position, &sam)?),
+        Some(position) => Some(segment(learner, model, &ids, &hidden, *position, &sam)?),
         None => None,
     };
     let prediction = match &segmented {
@@ -132,13 +133,14 @@ fn measure(
 }
 
 fn segment(
+    learner: &ReadLearner,
     model: &ReadModel,
     ids: &[i64],
     hidden: &Tensor,
     position: usize,
     sam: &SamInputs,
 ) -> Result<SegmentedMask, TrainError> {
-    let embedding = model.encode_for_masks(&sam.pixels)?;
+    let embedding = learner.features().sam_embedding(model, &sam.pixels)?;
     let inputs =
         SegmentInputs { embedding: &embedding, input_size: sam.input_size, original_size: sam.original_size };
     Ok(model.segment_positions(ids, hidden, &[position], inputs)?.remove(0))

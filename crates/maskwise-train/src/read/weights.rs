@@ -162,6 +162,22 @@ impl TrainedWeights {
         Ok(info.shape[1])
     }
 
+    /// Whether something of `part` is trained.
+    pub(super) fn trains(&self, part: Part) -> bool {
+        self.parameters.iter().any(|(name, _)| part.holds(name))
+    }
+
+    /// The frozen tensors of the checkpoint, then those of the vision tower, each by name.
+    pub(super) fn frozen(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        let sources = [&self.checkpoint, &self.vision_tower];
+        sources.into_iter().flat_map(|source| source.frozen())
+    }
+
+    /// The dtypes that the parts compute in.
+    pub(super) fn types(&self) -> PartTypes {
+        self.types
+    }
+
     /// The adapters' settings.
     pub fn lora(&self) -> Option<&LoraConfig> {
         self.lora.as_ref()
@@ -212,6 +228,13 @@ impl Source {
             values.insert(name.clone(), value);
         }
         Ok(Self { tensors: source.tensors().clone(), values })
+    }
+
+    fn frozen(&self) -> impl Iterator<Item = (&str, &Tensor)> {
+        self.tensors.keys().filter_map(|name| match self.values.get(name) {
+            Some(Value::Frozen(tensor)) => Some((name.as_str(), tensor)),
+            _ => None,
+        })
     }
 
     fn variables(&self) -> impl Iterator<Item = (String, Var)> {

@@ -53,6 +53,9 @@ pub trait Watcher {
 
     /// Called after each validation with its scores.
     fn validated(&mut self, step: u64, scores: &[(String, f64)]);
+
+    /// Called with what a person should know of and the run goes on from, as a damaged file of the feature cache.
+    fn notice(&mut self, text: &str);
 }
 
 impl Recipe {
@@ -120,24 +123,33 @@ impl Recipe {
     }
 }
 
-/// An observer that measures with `measure` and passes everything on to a watcher.
-struct Watched<'a, F> {
+/// An observer that measures with `measure` and passes everything on, with `notices`, to a watcher.
+struct Watched<'a, F, N> {
     watcher: &'a mut dyn Watcher,
     measure: F,
+    notices: N,
     threads: rayon::ThreadPool,
 }
 
-impl<'a, F> Watched<'a, F> {
+impl<'a, F, N> Watched<'a, F, N> {
     /// Measures on `threads` threads; 0 for one per core.
-    fn new(watcher: &'a mut dyn Watcher, threads: usize, measure: F) -> Result<Self, TrainError> {
+    fn new(watcher: &'a mut dyn Watcher, threads: usize, measure: F, notices: N) -> Result<Self, TrainError> {
         let count = if threads == 0 { available_parallelism().map_or(1, NonZero::get) } else { threads };
         let threads = rayon::ThreadPoolBuilder::new().num_threads(count).build();
-        Ok(Self { watcher, measure, threads: threads.map_err(|error| TrainError::Other(error.into()))? })
+        let threads = threads.map_err(|error| TrainError::Other(error.into()))?;
+        Ok(Self { watcher, measure, notices, threads })
     }
 }
 
-impl<F: FnMut() -> Result<Validation, TrainError> + Send> Observer for Watched<'_, F> {
+impl<F, N> Observer for Watched<'_, F, N>
+where
+    F: FnMut() -> Result<Validation, TrainError> + Send,
+    N: Fn() -> Vec<String>,
+{
     fn step(&mut self, report: &StepReport) -> ControlFlow<()> {
+        for notice in (self.notices)() {
+            self.watcher.notice(&notice);
+        }
         self.watcher.step(report)
     }
 

@@ -1,7 +1,7 @@
 use super::start::open_model;
 use super::{Begin, Watched, Watcher};
-use crate::config::{ComputeType, TrainConfig};
-use crate::read::{ReadLearner, ReadSettings, TrainedWeightsConfig, validate};
+use crate::config::{ComputeType, DatasetKind, TrainConfig};
+use crate::read::{FeatureSettings, ReadLearner, ReadSettings, TrainedWeightsConfig, validate};
 use crate::{
     Progress, RunIdentity, TrainError, Trainer, Validation, fingerprint, prepared_items, write_run_record,
 };
@@ -47,7 +47,8 @@ pub(super) fn train(
         (Some(section), Some(items)) => validate(&learner, items.as_ref(), section.answers, section.pictures),
         _ => Ok(Validation::default()),
     };
-    let mut observer = Watched::new(watcher, run.threads, measure)?;
+    let notices = || learner.features().take_notices();
+    let mut observer = Watched::new(watcher, run.threads, measure, notices)?;
     trainer.run(items, &mut observer).cloned()
 }
 
@@ -66,5 +67,11 @@ fn settings(config: &TrainConfig, files: &ModelFiles) -> ReadSettings {
         types,
         seed: config.run.seed,
     };
-    ReadSettings { weights, loss: config.loss }
+    let pictures_return = config.data.datasets.iter().any(|dataset| dataset.kind != DatasetKind::Tabletop);
+    let features = FeatureSettings {
+        memory_bytes: if pictures_return { config.data.feature_memory_mib << 20 } else { 0 },
+        folder: config.data.feature_cache.clone(),
+    };
+    let activation_checkpointing = config.model.activation_checkpointing;
+    ReadSettings { weights, loss: config.loss, features, activation_checkpointing }
 }

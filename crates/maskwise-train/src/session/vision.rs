@@ -71,6 +71,10 @@ impl VisionConfig {
         config.schedule.check(config.run.steps)?;
         config.optimizer.check()?;
         config.model.check()?;
+        if config.model.activation_checkpointing {
+            let reason = "is for the language model, which the vision stage does not run; leave it out";
+            return Err(TrainError::setting("model.activation_checkpointing", reason));
+        }
         let counts = [
             ("vision.targets_per_picture", config.vision.targets_per_picture),
             ("vision.workers", config.vision.workers),
@@ -145,7 +149,7 @@ pub(super) fn train(
         let scores = vec![("iou".to_owned(), scores.iou), ("kind_accuracy".to_owned(), scores.kind_accuracy)];
         Ok(Validation { scores, pictures: Vec::new() })
     };
-    let mut observer = Watched::new(watcher, run.threads, measure)?;
+    let mut observer = Watched::new(watcher, run.threads, measure, Vec::new)?;
     trainer.run(items, &mut observer).cloned()
 }
 

@@ -86,9 +86,17 @@ impl ReadModel {
     /// # Errors
     /// When the pixels have another size than the tower takes.
     pub fn encode_for_language(&self, pixels: &PixelValues) -> Result<Tensor> {
+        Ok(self.mm_projector.forward(&self.clip_features(pixels)?)?)
+    }
+
+    /// What the projector makes image tokens of: the patches' features `[1, tokens, vision width]` of CLIP's pixels, in the language
+    /// model's dtype.
+    ///
+    /// # Errors
+    /// When the pixels have another size than the tower takes.
+    pub fn clip_features(&self, pixels: &PixelValues) -> Result<Tensor> {
         let pixels = pixel_tensor(pixels, self.vision_dtype, &self.device)?;
-        let features = self.vision_tower.patch_features(&pixels)?.to_dtype(self.language_dtype)?;
-        Ok(self.mm_projector.forward(&features)?)
+        Ok(self.vision_tower.patch_features(&pixels)?.to_dtype(self.language_dtype)?)
     }
 
     /// SAM's embedding `[1, dim, grid, grid]` of its pixels.
