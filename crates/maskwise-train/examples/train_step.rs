@@ -64,10 +64,10 @@ fn main() -> Result<(), Failure> {
     for _ in 0..steps {
         let start = Instant::now();
         let halves = [&items[..count / 2], &items[count / 2..]];
+        let compute = |half, pool: &rayon::ThreadPool| {
+            pool.install(|| learner.micro_batch(&MicroBatch { items: half, seed: 0 }))
+        };
         let gradients = std::thread::scope(|scope| {
-            let compute = |half, pool: &rayon::ThreadPool| {
-                pool.install(|| learner.micro_batch(&MicroBatch { items: half, seed: 0 }))
-            };
             let other = scope.spawn(|| compute(halves[1], &pools[1]));
             let first = compute(halves[0], &pools[0])?;
             let second = other.join().map_err(|_| "a thread panicked")??;
