@@ -30,8 +30,8 @@ deny:
 
 # Answers a question with the committed tiny model.
 demo:
-    cargo run --release -p maskwise-cli -- segment assets/demo/shapes-a.png "Segment the blue circle." --model assets/tiny-read
+    cargo run --release -p maskwise-cli -- segment assets/demo/shapes-a.png "Segment the blue circle."
 
 # A random READ-7B in the published layout, about 15 GB: for trying whether a machine can hold it.
 random-7b folder:
-    cargo run --release -p maskwise-models --example random_checkpoint -- 7b assets/tiny-read {{folder}}
+    cargo run --release -p maskwise-models --example random_checkpoint -- 7b crates/maskwise-mini/model {{folder}}

@@ -1,8 +1,8 @@
-//! Progress on standard error, and only for a person: nothing where it is not a terminal or `--quiet` is given.
+//! What standard error tells a person. Progress is shown on a terminal only, and nothing with `--quiet`.
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use maskwise::{Event, Stage};
-use std::io::IsTerminal;
+use maskwise::{EmbeddedModel, Event, ModelSource, Stage};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 /// The progress that a command shows.
@@ -13,7 +13,7 @@ pub(crate) struct Progress {
 
 impl Progress {
     pub(crate) fn new(quiet: bool) -> Self {
-        Self { visible: !quiet && std::io::stderr().is_terminal() }
+        Self { visible: !quiet && io::stderr().is_terminal() }
     }
 
     /// A bar over bytes.
@@ -42,6 +42,19 @@ impl Progress {
         let target = if self.visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         ProgressBar::with_draw_target(Some(1), target).with_style(style).with_message(message.to_owned())
+    }
+}
+
+/// Says which model answers where none was named: nobody should take a small one for a large one.
+pub(crate) fn name_embedded_model(source: &ModelSource, quiet: bool) -> io::Result<()> {
+    match EmbeddedModel::get().filter(|_| !quiet && *source == ModelSource::Embedded) {
+        Some(EmbeddedModel { name, version, .. }) => {
+            writeln!(
+                io::stderr(),
+                "the embedded model {name}, version {version}, answers; --model takes another"
+            )
+        }
+        None => Ok(()),
     }
 }
 

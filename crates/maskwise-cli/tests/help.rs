@@ -27,6 +27,10 @@ fn a_model_is_inspected() {
     let ran = run(maskwise().arg("inspect").arg(tiny_read()));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     insta::assert_snapshot!("inspect_tiny_read", ran.stdout.replace(text(&root()), "ROOT"));
+    let embedded = run(maskwise().arg("inspect"));
+    assert_eq!((embedded.code, embedded.stderr.as_str()), (0, ""));
+    let of_the_folder = ran.stdout.replace(text(&tiny_read()), "embedded model tiny-read");
+    assert_eq!(embedded.stdout, of_the_folder.replace("tiny-read/clip", "tiny-read: clip"));
     let tensors = run(maskwise().args(["inspect", "--tensors"]).arg(tiny_read())).stdout;
     assert!(tensors.contains("bf16  [483, 96]              lm_head.weight\n"), "{tensors}");
     let json: serde_json::Value =
@@ -78,6 +82,7 @@ fn the_machine_is_examined() {
         "instructions  ",
         "memory        ",
         "devices       cpu",
+        "embedded      tiny-read, version 1, 2.",
         "/nonexistent/hub",
     ] {
         assert!(ran.stdout.contains(word), "`{word}` is not in: {}", ran.stdout);

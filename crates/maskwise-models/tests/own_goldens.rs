@@ -21,6 +21,9 @@ use serde::Deserialize;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+/// The checkpoint that the recordings were made with.
+const TINY_READ: &str = "crates/maskwise-mini/model";
+
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
@@ -30,7 +33,7 @@ fn repository() -> PathBuf {
 fn every_recorded_tensor_of_the_tiny_read() {
     let folder = repository().join("tests/golden/tiny_read");
     let goldens = Goldens::open(&folder, "tiny_read");
-    let mut system = System::open(&repository().join("assets/tiny-read"), DType::F32);
+    let mut system = System::open(&repository().join(TINY_READ), DType::F32);
     system.model.similarity_points = Some(recorded_points(&goldens));
     let mut text_only = system.model.clone();
     text_only.similarity_points = None;
@@ -98,7 +101,7 @@ fn compare_each(goldens: &Goldens, model: &ReadModel, prefix: &str, masks: &[Seg
 
 /// What enters the two-way transformer: IoU token, mask tokens, prompt tokens.
 fn decoder_input(mask: &SegmentedMask) -> Tensor {
-    let checkpoint = open_checkpoint(&repository().join("assets/tiny-read")).unwrap();
+    let checkpoint = open_checkpoint(&repository().join(TINY_READ)).unwrap();
     let read = |name: &str| {
         let name = format!("model.visual_model.mask_decoder.{name}.weight");
         checkpoint.read(&name, DType::F32, &Device::Cpu).unwrap()

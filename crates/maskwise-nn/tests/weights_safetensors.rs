@@ -8,7 +8,7 @@ use std::path::Path;
 use candle_core::{DType, Device, Tensor, Var};
 use maskwise_nn::weights::{
     Filtered, InMemory, Merged, Problem, Renamed, TensorPlan, TensorSource, WeightsError, looks_untrained,
-    open_checkpoint, open_file, open_files, write_safetensors, write_sharded,
+    open_bytes, open_checkpoint, open_file, open_files, write_safetensors, write_sharded,
 };
 use proptest::prelude::*;
 
@@ -105,6 +105,21 @@ fn shards_round_trip_and_replace_an_older_single_file() {
     assert_holds(&open_files(&paths).unwrap(), &tensors);
     let duplicate = [paths[0].clone(), paths[0].clone()];
     assert!(matches!(open_files(&duplicate), Err(WeightsError::DuplicateTensor { .. })));
+}
+
+#[test]
+fn bytes_in_memory_are_read_as_a_file_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.safetensors");
+    let tensors = sample();
+    write_safetensors(&path, &plans(&tensors), &BTreeMap::new(), |name| Ok(tensors[name].clone())).unwrap();
+    let bytes: &'static [u8] = std::fs::read(&path).unwrap().leak();
+    let label = std::path::Path::new("embedded model: model.safetensors");
+    assert_holds(&open_bytes(label, bytes).unwrap(), &tensors);
+    for end in [0, 4, 20, bytes.len() - 1] {
+        let error = open_bytes(label, &bytes[..end]).err().unwrap().to_string();
+        assert!(error.starts_with("embedded model: model.safetensors"), "{error}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run -p maskwise --example inspect_similarity -- \
-//!     assets/tiny-read assets/demo/shapes-a.png "Segment the blue circle." similarity.png
+//!     embedded assets/demo/shapes-a.png "Segment the blue circle." similarity.png
 //! ```
 
 #![allow(clippy::print_stdout)] // A program for the terminal.

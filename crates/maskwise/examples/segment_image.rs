@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run -p maskwise --example segment_image -- \
-//!     assets/tiny-read assets/demo/shapes-a.png "Segment the blue circle." overlay.png
+//!     embedded assets/demo/shapes-a.png "Segment the blue circle." overlay.png
 //! ```
 
 #![allow(clippy::print_stdout)] // A program for the terminal.

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run -p maskwise --example several_questions -- \
-//!     assets/tiny-read assets/demo/shapes-a.png "Segment the blue circle." "Where is the red circle?"
+//!     embedded assets/demo/shapes-a.png "Segment the blue circle." "Where is the red circle?"
 //! ```
 
 #![allow(clippy::print_stdout)] // A program for the terminal.

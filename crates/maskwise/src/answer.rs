@@ -99,9 +99,9 @@ pub struct Timings {
 /// Which model answered, and how it ran.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModelIdentity {
-    /// The folder or the repository.
+    /// The folder, the repository, or `embedded:NAME`.
     pub name: String,
-    /// The commit of a repository.
+    /// The commit of a repository, or the version of the embedded model.
     pub revision: Option<String>,
     /// SHA-256 of `config.json`, hexadecimal.
     pub config_sha256: String,

@@ -1,5 +1,6 @@
 //! What this machine and this build offer.
 
+use crate::EmbeddedModel;
 use crate::hub::Environment;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,8 @@ pub struct Report {
     pub memory_available: Option<u64>,
     /// Devices that this build can use.
     pub devices: Vec<&'static str>,
+    /// The model that answers where no other is named, if this build has one.
+    pub embedded_model: Option<EmbeddedModel>,
     /// The hub cache.
     pub cache: Option<PathBuf>,
     /// Repositories in it, as `ORG/NAME`, with bytes on disk.
@@ -46,6 +49,7 @@ pub fn examine(environment: &Environment) -> Report {
             .into_iter()
             .filter_map(|(name, compiled)| compiled.then_some(name))
             .collect(),
+        embedded_model: EmbeddedModel::get(),
         cached: root.as_deref().map(repositories).unwrap_or_default(),
         cache: root,
         cache_problem: cache.err().map(|error| error.to_string()),

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 /// What [`inspect`] found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Inspection {
-    /// The model's folder.
+    /// The model's folder; `embedded model NAME` for the embedded one.
     pub folder: PathBuf,
     /// The folder that holds the vision tower.
     pub vision_tower: PathBuf,
@@ -95,8 +95,8 @@ pub fn inspect(source: &ModelSource, places: ModelPlaces, environment: &Environm
         context: files.config.language_model.max_position_embeddings,
         special_ids: special_ids.into(),
         defects: files.check_shapes().err().map(|error| error.to_string()),
-        folder,
-        vision_tower: files.vision_tower.folder().to_owned(),
+        folder: folder.location(),
+        vision_tower: files.vision_tower.folder().location(),
         system: files.system,
         tensors,
         parameters,

@@ -4,7 +4,7 @@
 //! ```no_run
 //! use maskwise::{ModelSource, Segmenter, SegmenterOptions};
 //!
-//! let source: ModelSource = "path/to/model".parse()?;
+//! let source = ModelSource::default(); // the embedded model; or "path/to/model".parse()?, or "ORG/NAME".parse()?
 //! let segmenter = Segmenter::load(&source, SegmenterOptions::default())?;
 //! let image = maskwise::image::decode_path("deer.jpg".as_ref(), &Default::default())?;
 //! let mut scene = segmenter.look(&image)?; // encodes once
@@ -13,11 +13,18 @@
 //! maskwise::mask::png::write_rgb("out.png".as_ref(), &answer.draw_on(&image)?)?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
+//!
+//! | feature | on | effect |
+//! |---|---|---|
+//! | `embedded-model` | yes | links the small model that [`ModelSource::default`] names |
+//! | `hub` | yes | downloads from the Hugging Face hub |
+//! | `cuda`, `metal` | no | candle's backends; each needs its toolkit at build time |
 
 mod answer;
 pub mod convert;
 mod device;
 pub mod doctor;
+mod embedded;
 mod error;
 pub mod hub;
 pub mod inspect;
@@ -28,6 +35,7 @@ mod source;
 
 pub use answer::{Answer, AnswerMask, ModelIdentity, Outcome, Scores, Timings};
 pub use device::{DeviceChoice, DtypeChoice, NumericMode};
+pub use embedded::EmbeddedModel;
 pub use error::{Error, Result};
 pub use record::{MaskRecord, Record};
 pub use scene::{AskMode, AskOptions, Event, Scene, Stage, Turn};

@@ -1,9 +1,11 @@
 use crate::answer::ModelIdentity;
 use crate::device::{DeviceChoice, DtypeChoice, NumericMode};
+use crate::embedded::EmbeddedModel;
 use crate::error::{Error, Result};
 use crate::hub::Environment;
 use crate::scene::Scene;
 use crate::source::{ModelSource, cached_tower};
+use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::RgbImage;
 use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Thresholds};
 use maskwise_models::systems::read::{LoadOptions, ModelFiles, ModelPlaces, ProgressObserver, ReadModel};
@@ -85,7 +87,7 @@ pub struct Segmenter {
 }
 
 impl Segmenter {
-    /// Loads a model. Nothing is downloaded; the hub cache is looked up for the model and for the vision tower that its
+    /// Loads a model; `ModelSource::default()` is the embedded one. Nothing is downloaded; the hub cache is looked up for the model and for the vision tower that its
     /// configuration names.
     ///
     /// # Errors
@@ -104,12 +106,12 @@ impl Segmenter {
             allow_untrained: options.allow_untrained,
             on_progress: options.on_progress,
         })?;
-        let config_path = folder.join("config.json");
-        let config =
-            std::fs::read(&config_path).map_err(|source| Error::Read { path: config_path, source })?;
+        let config = folder
+            .read("config.json")
+            .map_err(|source| Error::Read { path: folder.path("config.json"), source })?;
         let digest = Sha256::digest(&config);
         let identity = ModelIdentity {
-            name: source.to_string(),
+            name: name_of(source),
             revision: source.revision(&environment),
             config_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             system: files.system.system,
@@ -139,14 +141,23 @@ impl Segmenter {
     }
 }
 
+/// What a report calls the model of `source`: the folder, the repository, or `embedded:NAME`.
+fn name_of(source: &ModelSource) -> String {
+    match (source, EmbeddedModel::get()) {
+        (ModelSource::Embedded, Some(model)) => format!("{source}:{}", model.name),
+        _ => source.to_string(),
+    }
+}
+
 /// Opens the small files of a model, with the hub cache as one of the places where the vision tower may lie.
 pub(crate) fn open_files(
-    folder: &std::path::Path,
+    folder: &ModelFolder,
     mut places: ModelPlaces,
     environment: &Environment,
 ) -> Result<ModelFiles> {
-    let config = std::fs::read_to_string(folder.join("config.json")).unwrap_or_default();
-    let named = crate::hub::vision_tower_of(&config);
+    // What cannot be read is an error of the opening below.
+    let config = folder.read("config.json").unwrap_or_default();
+    let named = crate::hub::vision_tower_of(&String::from_utf8_lossy(&config));
     places.vision_tower_candidates.extend(named.and_then(|name| cached_tower(environment, &name)));
     Ok(ModelFiles::open(folder, &places)?)
 }

@@ -20,6 +20,11 @@ fn assets() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets")
 }
 
+/// The folder whose files are embedded.
+fn model_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../maskwise-mini/model")
+}
+
 /// No variable of the process and no hub cache.
 fn environment() -> Environment {
     Environment::from_lookup(|_| None).with_cache(Path::new("/nonexistent/hub"))
@@ -31,7 +36,7 @@ fn load(folder: &Path, points: PointsChoice) -> Segmenter {
 }
 
 fn tiny_read() -> Segmenter {
-    load(&assets().join("tiny-read"), PointsChoice::default())
+    load(&model_folder(), PointsChoice::default())
 }
 
 fn picture(name: &str) -> RgbImage {
@@ -131,7 +136,7 @@ fn stages_are_told_and_writing_can_be_broken_off() {
 #[test]
 fn without_points_none_are_chosen() {
     let image = picture("shapes-a.png");
-    let segmenter = load(&assets().join("tiny-read"), PointsChoice { none: true, ..Default::default() });
+    let segmenter = load(&model_folder(), PointsChoice { none: true, ..Default::default() });
     let answer = segmenter.look(&image).unwrap().ask(BLUE_CIRCLE).unwrap();
     assert!(answer.masks[0].points.is_empty());
     assert!(answer.masks[0].mask.iou(&blue(&image)).unwrap() > 0.8);
@@ -141,7 +146,7 @@ fn without_points_none_are_chosen() {
 fn a_converted_model_is_the_same_model() {
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("converted");
-    let source = ModelSource::Folder(assets().join("tiny-read"));
+    let source = ModelSource::Folder(model_folder());
     let mut told = (0, 0);
     convert(&source, &target, ConvertOptions::default(), &environment(), &mut |done, total| {
         told = (done, total)
@@ -157,15 +162,57 @@ fn a_converted_model_is_the_same_model() {
     assert!(again.unwrap_err().to_string().contains("exists already"));
 }
 
+#[cfg(feature = "embedded-model")]
+#[test]
+fn the_embedded_model_is_the_one_in_its_folder() {
+    let options = || SegmenterOptions { environment: Some(environment()), ..Default::default() };
+    let embedded = Segmenter::load(&ModelSource::default(), options()).unwrap();
+    let folder = tiny_read();
+    let model = maskwise::EmbeddedModel::get().unwrap();
+    let identity = embedded.identity();
+    assert_eq!(identity.name, format!("embedded:{}", model.name));
+    assert_eq!((identity.revision.as_deref(), identity.dtype.as_str()), (Some(model.version), "f32"));
+    assert_eq!(identity.config_sha256, folder.identity().config_sha256);
+
+    let image = picture("shapes-a.png");
+    let answers =
+        [&embedded, &folder].map(|segmenter| segmenter.look(&image).unwrap().ask(BLUE_CIRCLE).unwrap());
+    assert_eq!(answers[0].text, answers[1].text);
+    let [mask, expected] = answers.each_ref().map(|answer| &answer.masks[0]);
+    assert!(mask.mask.iou(&blue(&image)).unwrap() > 0.9);
+    assert_eq!(mask.mask, expected.mask);
+    assert_eq!((mask.scores, &mask.points), (expected.scores, &expected.points), "to the last bit");
+    assert_eq!(mask.similarity_map().unwrap(), expected.similarity_map().unwrap(), "to the last bit");
+}
+
+#[cfg(feature = "embedded-model")]
+#[test]
+fn the_embedded_model_is_inspected_and_converted() {
+    let source = ModelSource::default();
+    let inspection = inspect(&source, ModelPlaces::default(), &environment()).unwrap();
+    assert_eq!((inspection.defects, inspection.image_tokens), (None, 64));
+    assert_eq!(inspection.vision_tower, Path::new("embedded model tiny-read: clip"));
+    let folder = tempfile::tempdir().unwrap();
+    let target = folder.path().join("converted");
+    convert(&source, &target, ConvertOptions::default(), &environment(), &mut |_, _| {}).unwrap();
+    let image = picture("shapes-a.png");
+    let [one, two] = [tiny_read(), load(&target, PointsChoice::default())]
+        .map(|segmenter| segmenter.look(&image).unwrap().ask(BLUE_CIRCLE).unwrap());
+    assert_eq!(one.masks[0].mask, two.masks[0].mask);
+    let sam = ModelPlaces { sam: Some(model_folder().join("model.safetensors")), ..Default::default() };
+    let refusal = inspect(&source, sam, &environment()).unwrap_err().to_string();
+    assert!(refusal.starts_with("embedded model tiny-read: "), "{refusal}");
+}
+
 #[test]
 fn parameters_are_the_sum_of_the_tensors() {
-    let source = ModelSource::Folder(assets().join("tiny-read"));
+    let source = ModelSource::Folder(model_folder());
     let inspection = inspect(&source, ModelPlaces::default(), &environment()).unwrap();
     let values: u64 = inspection.tensors.iter().map(|row| row.shape.iter().product::<usize>() as u64).sum();
     assert_eq!(inspection.parameters.values().sum::<u64>(), values);
     // Two bytes each, and nothing else but headers: what the files weigh.
     let files = ["model.safetensors", "clip/model.safetensors"].map(|name| {
-        let bytes = std::fs::read(assets().join("tiny-read").join(name)).unwrap();
+        let bytes = std::fs::read(model_folder().join(name)).unwrap();
         bytes.len() as u64 - 8 - u64::from_le_bytes(bytes[..8].try_into().unwrap())
     });
     assert_eq!(2 * values, files.iter().sum::<u64>());

@@ -11,7 +11,7 @@ pub(crate) use synth::SynthArguments;
 pub(crate) use train::{MergeArguments, TrainArguments};
 
 use clap::{Args, Parser, Subcommand};
-use maskwise::DtypeChoice;
+use maskwise::{DtypeChoice, ModelSource};
 use std::path::PathBuf;
 
 /// Reasoning segmentation: an image and a question in, an answer and its mask out.
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     Eval(EvalArguments),
     /// Bring a published checkpoint into one folder of safetensors.
     Convert(ConvertArguments),
-    /// Show what a model folder holds and how much memory it needs, without loading it.
+    /// Show what a model holds and how much memory it needs, without loading it.
     Inspect(InspectArguments),
     /// Download a model and its vision tower from the hub.
     Pull(PullArguments),
@@ -136,8 +136,8 @@ pub(crate) struct ChatArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct ConvertArguments {
-    /// A model folder or ORG/NAME from the hub cache.
-    pub(crate) model: String,
+    /// A model folder, ORG/NAME from the hub cache, or `embedded`: the model in the program.
+    pub(crate) model: ModelSource,
     /// The new folder.
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: PathBuf,
@@ -157,8 +157,9 @@ pub(crate) struct ConvertArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct InspectArguments {
-    /// A model folder or ORG/NAME from the hub cache.
-    pub(crate) model: String,
+    /// A model folder, ORG/NAME from the hub cache, or `embedded`: the model in the program.
+    #[arg(default_value_t)]
+    pub(crate) model: ModelSource,
     /// The folder of the CLIP tower that config.json names.
     #[arg(long, value_name = "DIR")]
     pub(crate) vision_tower: Option<PathBuf>,

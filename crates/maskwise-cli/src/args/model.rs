@@ -8,9 +8,9 @@ use std::path::PathBuf;
 /// Which model, where and how.
 #[derive(Debug, Args)]
 pub(crate) struct ModelArguments {
-    /// A model folder, or ORG/NAME[@REVISION] from the hub cache.
-    #[arg(long, short, env = "MASKWISE_MODEL", value_name = "MODEL")]
-    pub(crate) model: String,
+    /// A model folder, ORG/NAME[@REVISION] from the hub cache, or `embedded`: the model in the program.
+    #[arg(long, short, env = "MASKWISE_MODEL", default_value_t, value_name = "MODEL")]
+    pub(crate) model: ModelSource,
     /// The folder of the CLIP tower that config.json names.
     #[arg(long, value_name = "DIR")]
     vision_tower: Option<PathBuf>,
@@ -52,7 +52,6 @@ impl ModelArguments {
         &self,
         on_progress: impl Fn(u64, u64) + Send + Sync + 'static,
     ) -> anyhow::Result<Segmenter> {
-        let source: ModelSource = self.model.parse()?;
         let options = SegmenterOptions {
             device: self.device,
             dtype: self.dtype,
@@ -73,6 +72,6 @@ impl ModelArguments {
             on_progress: Some(Box::new(on_progress)),
             environment: None,
         };
-        Ok(Segmenter::load(&source, options)?)
+        Ok(Segmenter::load(&self.model, options)?)
     }
 }

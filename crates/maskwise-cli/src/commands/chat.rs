@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &ChatArguments, quiet: bool) -> anyhow::Result<Endi
         shown.set_position(read);
     })?;
     bar.finish_and_clear();
+    ui::name_embedded_model(&arguments.model.model, quiet)?;
 
     let mut chat = Chat {
         segmenter: &segmenter,

@@ -17,8 +17,7 @@ pub(crate) fn run(arguments: &ConvertArguments, quiet: bool) -> anyhow::Result<E
         allow_untrained: arguments.allow_untrained,
     };
     let bar = Progress::new(quiet).count("converting");
-    let source = arguments.model.parse()?;
-    convert(&source, &arguments.output, options, &Environment::from_env(), &mut |done, total| {
+    convert(&arguments.model, &arguments.output, options, &Environment::from_env(), &mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     })?;

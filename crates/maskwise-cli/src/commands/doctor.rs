@@ -1,6 +1,7 @@
 use super::human_bytes;
 use crate::args::DoctorArguments;
 use crate::exit::Ending;
+use maskwise::EmbeddedModel;
 use maskwise::doctor::{Report, examine};
 use maskwise::hub::Environment;
 use std::io::{self, Write};
@@ -24,6 +25,12 @@ fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
     writeln!(out, "instructions  {}", report.instruction_sets.join(", "))?;
     writeln!(out, "memory        {}, {} available", bytes(report.memory), bytes(report.memory_available))?;
     writeln!(out, "devices       {}", report.devices.join(", "))?;
+    match &report.embedded_model {
+        Some(EmbeddedModel { name, version, bytes, .. }) => {
+            writeln!(out, "embedded      {name}, version {version}, {}", human_bytes(*bytes))?;
+        }
+        None => writeln!(out, "embedded      no model; every command needs a --model")?,
+    }
     match (&report.cache, &report.cache_problem) {
         (Some(cache), _) => writeln!(out, "hub cache     {}", cache.display())?,
         (None, problem) => writeln!(out, "hub cache     none: {}", problem.as_deref().unwrap_or("unknown"))?,

@@ -12,7 +12,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Ending> {
         sam: arguments.sam.clone(),
         vision_tower_candidates: Vec::new(),
     };
-    let inspection = inspect(&arguments.model.parse()?, places, &Environment::from_env())?;
+    let inspection = inspect(&arguments.model, places, &Environment::from_env())?;
     let mut out = io::stdout().lock();
     if arguments.json {
         serde_json::to_writer_pretty(&mut out, &inspection)?;

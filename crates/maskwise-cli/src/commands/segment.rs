@@ -4,7 +4,7 @@ use crate::batch::{Answered, Answerer, OutputLine, cut_off, ending, without_mask
 use crate::exit::{Ending, describe, one_line};
 use crate::output::Output;
 use crate::questions::Items;
-use crate::ui::Progress;
+use crate::ui::{self, Progress};
 use maskwise::doctor::peak_memory;
 use maskwise::{AskMode, AskOptions, Timings};
 use std::io::{self, Write};
@@ -31,6 +31,7 @@ pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<E
         shown.set_position(read);
     })?;
     bar.finish_and_clear();
+    ui::name_embedded_model(&arguments.model.model, quiet)?;
     let loaded = loading.elapsed();
 
     let mode = arguments.answer.teacher_forced.clone().map_or(AskMode::Generate, AskMode::TeacherForced);

@@ -13,9 +13,9 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The committed checkpoint.
+/// The committed checkpoint, whose files are embedded too.
 pub(crate) fn tiny_read() -> PathBuf {
-    root().join("assets/tiny-read")
+    root().join("crates/maskwise-mini/model")
 }
 
 /// A committed picture: `shapes-a.png` or `shapes-b.png`.

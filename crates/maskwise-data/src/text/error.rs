@@ -23,18 +23,6 @@ pub enum TextError {
         /// What the operating system said.
         source: std::io::Error,
     },
-    /// A tokenizer file is far larger than any real one.
-    #[error(
-        "{path:?} has {bytes} bytes, more than the {limit} that a tokenizer file may have; it is of another kind"
-    )]
-    FileTooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-        /// The size that is accepted.
-        limit: u64,
-    },
     /// `tokenizer.model` is damaged or of an unsupported kind.
     #[error("{path:?}: {source}")]
     Model {

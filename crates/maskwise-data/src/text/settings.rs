@@ -1,16 +1,14 @@
 //! The small JSON files beside a tokenizer: `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use serde_json::Value;
 
 use super::TextError;
-
-/// No tokenizer file in use comes near this many bytes.
-const LARGEST_FILE: u64 = 128 << 20;
+use crate::folder::ModelFolder;
 
 /// A special token and how the whitespace beside it is treated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +42,7 @@ pub(super) struct Settings {
 
 impl Settings {
     /// Reads the files of a folder; each may be missing. `llama_defaults` supplies `<s>`, `</s>` and `<unk>`.
-    pub(super) fn read(folder: &Path, llama_defaults: bool) -> Result<Self, TextError> {
+    pub(super) fn read(folder: &ModelFolder, llama_defaults: bool) -> Result<Self, TextError> {
         let mut settings = Settings {
             roles: BTreeMap::new(),
             additional: Vec::new(),
@@ -61,18 +59,16 @@ impl Settings {
                 settings.roles.insert(role, with_attributes(content));
             }
         }
-        let config_path = folder.join("tokenizer_config.json");
-        let config = read_object(&config_path)?;
+        let config_path = folder.path("tokenizer_config.json");
+        let config = read_object(folder, "tokenizer_config.json")?;
         if let Some(config) = &config {
             settings.apply_config(config, &config_path)?;
         }
-        let map_path = folder.join("special_tokens_map.json");
-        if let Some(map) = read_object(&map_path)? {
-            settings.apply_special_tokens(&map, &map_path, false)?;
+        if let Some(map) = read_object(folder, "special_tokens_map.json")? {
+            settings.apply_special_tokens(&map, &folder.path("special_tokens_map.json"), false)?;
         }
-        let added_path = folder.join("added_tokens.json");
-        match (read_object(&added_path)?, &config) {
-            (Some(added), _) => settings.added = parse_added(&added, &added_path)?,
+        match (read_object(folder, "added_tokens.json")?, &config) {
+            (Some(added), _) => settings.added = parse_added(&added, &folder.path("added_tokens.json"))?,
             (None, Some(config)) => settings.added = parse_added_decoder(config, &config_path)?,
             (None, None) => {}
         }
@@ -240,29 +236,23 @@ fn json_error(path: &Path, reason: String) -> TextError {
 }
 
 /// A JSON object from a file; `None` if there is no such file.
-fn read_object(path: &Path) -> Result<Option<Object>, TextError> {
-    let Some(bytes) = read_optional(path)? else { return Ok(None) };
+fn read_object(folder: &ModelFolder, name: &str) -> Result<Option<Object>, TextError> {
+    let Some(bytes) = read_optional(folder, name)? else { return Ok(None) };
     match serde_json::from_slice(&bytes) {
         Ok(Value::Object(object)) => Ok(Some(object)),
-        Ok(_) => Err(json_error(path, "not a JSON object".to_owned())),
-        Err(error) => Err(json_error(path, format!("not valid JSON: {error}"))),
+        Ok(_) => Err(json_error(&folder.path(name), "not a JSON object".to_owned())),
+        Err(error) => Err(json_error(&folder.path(name), format!("not valid JSON: {error}"))),
     }
 }
 
 /// The bytes of a file of bounded size; `None` if there is no such file.
-pub(super) fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, TextError> {
-    let failed = |source| TextError::Read { path: path.to_owned(), source };
-    let file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed(error)),
-    };
-    let size = file.metadata().map_err(failed)?.len();
-    let mut bytes = Vec::new();
-    file.take(LARGEST_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > LARGEST_FILE {
-        let bytes = size.max(bytes.len() as u64);
-        return Err(TextError::FileTooLarge { path: path.to_owned(), bytes, limit: LARGEST_FILE });
+pub(super) fn read_optional(
+    folder: &ModelFolder,
+    name: &str,
+) -> Result<Option<Cow<'static, [u8]>>, TextError> {
+    match folder.read(name) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TextError::Read { path: folder.path(name), source }),
     }
-    Ok(Some(bytes))
 }

@@ -3,12 +3,12 @@
 //! Behaviour: transformers 4.31, `LlamaTokenizer`, which READ, SESAME and LISA pin (specification 1.5).
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::path::Path;
 
 use super::TextError;
 use super::sentencepiece::SentencePiece;
 use super::sentencepiece::trie::Trie;
 use super::settings::Settings;
+use crate::folder::ModelFolder;
 
 const SPACE_SYMBOL: char = '\u{2581}';
 
@@ -35,7 +35,11 @@ pub(super) struct SlowTokenizer {
 }
 
 impl SlowTokenizer {
-    pub(super) fn new(folder: &Path, model: SentencePiece, settings: &Settings) -> Result<Self, TextError> {
+    pub(super) fn new(
+        folder: &ModelFolder,
+        model: SentencePiece,
+        settings: &Settings,
+    ) -> Result<Self, TextError> {
         let base = model.vocab_size() as u32;
         let mut added = BTreeMap::new();
         for (token, id) in &settings.added {
@@ -48,7 +52,7 @@ impl SlowTokenizer {
                 _ => {
                     let reason =
                         format!("{token:?} has the id {id}, which tokenizer.model ({base} ids) contradicts");
-                    return Err(TextError::Json { path: folder.join("added_tokens.json"), reason });
+                    return Err(TextError::Json { path: folder.path("added_tokens.json"), reason });
                 }
             }
         }
@@ -61,7 +65,7 @@ impl SlowTokenizer {
         for token in settings.special_tokens() {
             let id = lookup(&token.content).ok_or_else(|| TextError::MissingToken {
                 token: token.content.clone(),
-                folder: folder.to_owned(),
+                folder: folder.location(),
                 hint: "the tokenizer's settings name it as a special token; tokenizer.model or added_tokens.json is \
                        from another checkpoint",
             })?;

@@ -1,11 +1,12 @@
 //! One tokenizer interface over both file formats of a model folder.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::TextError;
 use super::sentencepiece::SentencePiece;
 use super::settings::{Settings, read_optional};
 use super::slow::{SlowTokenizer, clean_up};
+use crate::folder::ModelFolder;
 
 /// The tokenizer of a model folder.
 ///
@@ -68,19 +69,19 @@ impl Tokenizer {
     /// # Errors
     /// No tokenizer in the folder, unreadable or damaged files, ids that contradict each other, or a tokenizer class
     /// with other rules than LLaMA's.
-    pub fn from_dir(folder: &Path) -> Result<Self, TextError> {
-        let model_path = folder.join("tokenizer.model");
-        if let Some(bytes) = read_optional(&model_path)? {
+    pub fn from_dir(folder: impl Into<ModelFolder>) -> Result<Self, TextError> {
+        let folder = &folder.into();
+        if let Some(bytes) = read_optional(folder, "tokenizer.model")? {
             let settings = Settings::read(folder, true)?;
             if !is_llama_class(settings.class.as_deref()) {
                 let class = settings.class.as_deref().unwrap_or_default();
                 let reason = format!(
                     "the tokenizer class {class} is not supported with tokenizer.model; LlamaTokenizer is"
                 );
-                return Err(TextError::Json { path: folder.join("tokenizer_config.json"), reason });
+                return Err(TextError::Json { path: folder.path("tokenizer_config.json"), reason });
             }
             let model = SentencePiece::from_bytes(&bytes)
-                .map_err(|source| TextError::Model { path: model_path, source })?;
+                .map_err(|source| TextError::Model { path: folder.path("tokenizer.model"), source })?;
             let slow = SlowTokenizer::new(folder, model, &settings)?;
             let (vocab_size, longest_piece) = (slow.vocab_size(), slow.longest_piece());
             return Self::assemble(
@@ -91,9 +92,9 @@ impl Tokenizer {
                 longest_piece,
             );
         }
-        let json_path = folder.join("tokenizer.json");
-        let Some(bytes) = read_optional(&json_path)? else {
-            return Err(TextError::NoTokenizer { folder: folder.to_owned() });
+        let json_path = folder.path("tokenizer.json");
+        let Some(bytes) = read_optional(folder, "tokenizer.json")? else {
+            return Err(TextError::NoTokenizer { folder: folder.location() });
         };
         let settings = Settings::read(folder, false)?;
         let library = tokenizers::Tokenizer::from_bytes(&bytes)
@@ -112,14 +113,14 @@ impl Tokenizer {
 
     fn assemble(
         backend: Backend,
-        folder: &Path,
+        folder: &ModelFolder,
         settings: &Settings,
         vocab_size: usize,
         longest_piece: usize,
     ) -> Result<Self, TextError> {
         let mut tokenizer = Self {
             backend,
-            folder: folder.to_owned(),
+            folder: folder.location(),
             bos: None,
             eos: None,
             unk: None,

@@ -1,7 +1,7 @@
 //! Reading at positions, and writing that leaves either the whole file or none.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Cursor, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,10 +13,21 @@ use super::error::WeightsError;
 /// count as resident memory on top of the model.
 #[derive(Debug)]
 pub(crate) struct PositionedFile {
-    file: File,
+    content: Content,
     path: PathBuf,
     length: u64,
 }
+
+#[derive(Debug)]
+enum Content {
+    Disk(File),
+    Memory(&'static [u8]),
+}
+
+/// What has a cursor of its own.
+pub(crate) trait ReadSeek: Read + Seek {}
+
+impl<R: Read + Seek> ReadSeek for R {}
 
 impl PositionedFile {
     pub(crate) fn open(path: &Path) -> Result<Self, WeightsError> {
@@ -27,7 +38,12 @@ impl PositionedFile {
             return Err(WeightsError::UnknownFormat { path: path.to_path_buf(), reason });
         }
         let file = File::open(path).map_err(|error| WeightsError::io("open", path, error))?;
-        Ok(Self { file, path: path.to_path_buf(), length: metadata.len() })
+        Ok(Self { content: Content::Disk(file), path: path.to_path_buf(), length: metadata.len() })
+    }
+
+    /// A file that lies in memory; messages call it `path`.
+    pub(crate) fn in_memory(path: PathBuf, bytes: &'static [u8]) -> Self {
+        Self { content: Content::Memory(bytes), path, length: bytes.len() as u64 }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -51,30 +67,49 @@ impl PositionedFile {
     }
 
     /// A second handle with its own cursor, for readers that need one.
-    pub(crate) fn reopen(&self) -> Result<File, WeightsError> {
-        File::open(&self.path).map_err(|error| WeightsError::io("open", &self.path, error))
+    pub(crate) fn reopen(&self) -> Result<Box<dyn ReadSeek>, WeightsError> {
+        match &self.content {
+            Content::Disk(_) => {
+                let file =
+                    File::open(&self.path).map_err(|error| WeightsError::io("open", &self.path, error))?;
+                Ok(Box::new(file))
+            }
+            Content::Memory(bytes) => Ok(Box::new(Cursor::new(*bytes))),
+        }
     }
 
-    #[cfg(unix)]
     fn fill(&self, buffer: &mut [u8], position: u64) -> io::Result<()> {
-        std::os::unix::fs::FileExt::read_exact_at(&self.file, buffer, position)
-    }
-
-    #[cfg(windows)]
-    fn fill(&self, mut buffer: &mut [u8], mut position: u64) -> io::Result<()> {
-        while !buffer.is_empty() {
-            match std::os::windows::fs::FileExt::seek_read(&self.file, buffer, position) {
-                Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    buffer = &mut buffer[count..];
-                    position += count as u64;
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
+        match &self.content {
+            Content::Disk(file) => fill_from(file, buffer, position),
+            Content::Memory(bytes) => {
+                let start = usize::try_from(position).map_err(|_| ErrorKind::UnexpectedEof)?;
+                let end = start.checked_add(buffer.len()).ok_or(ErrorKind::UnexpectedEof)?;
+                buffer.copy_from_slice(bytes.get(start..end).ok_or(ErrorKind::UnexpectedEof)?);
+                Ok(())
             }
         }
-        Ok(())
     }
+}
+
+#[cfg(unix)]
+fn fill_from(file: &File, buffer: &mut [u8], position: u64) -> io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, position)
+}
+
+#[cfg(windows)]
+fn fill_from(file: &File, mut buffer: &mut [u8], mut position: u64) -> io::Result<()> {
+    while !buffer.is_empty() {
+        match std::os::windows::fs::FileExt::seek_read(file, buffer, position) {
+            Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
+            Ok(count) => {
+                buffer = &mut buffer[count..];
+                position += count as u64;
+            }
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
 }
 
 /// A file under a temporary name in the target's folder; it takes the final name on [`AtomicFile::commit`] and is

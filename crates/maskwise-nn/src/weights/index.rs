@@ -56,12 +56,23 @@ pub fn open_file(path: &Path) -> Result<Box<dyn TensorSource>, WeightsError> {
     if is_index(path) {
         return open_sharded(path);
     }
-    let file = PositionedFile::open(path)?;
+    recognise(PositionedFile::open(path)?)
+}
+
+/// Opens a weight file that lies in memory, recognised by its content; messages call it `path`.
+///
+/// # Errors
+/// As [`open_file`].
+pub fn open_bytes(path: &Path, bytes: &'static [u8]) -> Result<Box<dyn TensorSource>, WeightsError> {
+    recognise(PositionedFile::in_memory(path.to_path_buf(), bytes))
+}
+
+fn recognise(file: PositionedFile) -> Result<Box<dyn TensorSource>, WeightsError> {
     if container(&file)?.is_some() {
         return Ok(Box::new(TorchFile::from_file(file, &[])?));
     }
     if let Some(reason) = why_not_safetensors(&file)? {
-        return Err(WeightsError::UnknownFormat { path: path.to_path_buf(), reason });
+        return Err(WeightsError::UnknownFormat { path: file.path().to_path_buf(), reason });
     }
     Ok(Box::new(SafetensorsFile::from_file(file)?))
 }

@@ -24,7 +24,7 @@ mod write;
 pub use combine::{Filtered, InMemory, Merged, Renamed};
 pub use diagnose::{Finding, Problem, looks_untrained};
 pub use error::{MisShaped, WeightsError};
-pub use index::{open_checkpoint, open_file, open_files};
+pub use index::{open_bytes, open_checkpoint, open_file, open_files};
 pub use safetensors::SafetensorsFile;
 pub use source::{TensorInfo, TensorSource};
 pub use torch_file::TorchFile;

@@ -2,7 +2,6 @@
 //! `NAME/data.pkl` and one entry `NAME/data/KEY` per storage.
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io::BufReader;
 
 use zip::{CompressionMethod, ZipArchive};
@@ -41,8 +40,7 @@ fn list_entries(file: &PositionedFile) -> Result<HashMap<String, Extent>, Weight
             format!("its zip directory is missing or damaged, as after an incomplete download ({error})"),
         )
     };
-    let mut archive: ZipArchive<BufReader<File>> =
-        ZipArchive::new(BufReader::new(file.reopen()?)).map_err(damaged)?;
+    let mut archive = ZipArchive::new(BufReader::new(file.reopen()?)).map_err(damaged)?;
     if archive.has_duplicate_names() {
         return Err(invalid_torch(file, "two entries of the archive have the same name"));
     }

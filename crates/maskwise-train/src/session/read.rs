@@ -24,7 +24,7 @@ pub(super) fn train(
     let mixture = config.data.mixture()?;
     let held_out = config.data.open_validation(questions)?;
     let identity = RunIdentity {
-        model: fingerprint(&[&files.folder])?,
+        model: fingerprint(&[&files.folder.location()])?,
         data: fingerprint(&config.data_paths())?,
         settings: config.mathematics()?,
     };

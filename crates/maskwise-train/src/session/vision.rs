@@ -113,7 +113,7 @@ pub(super) fn train(
 ) -> Result<Progress, TrainError> {
     let (run, vision) = (&config.run, &config.vision);
     let files = open_model(&config.model, &run.folder, run.seed)?;
-    let identity = config.identity(fingerprint(&[&files.folder])?)?;
+    let identity = config.identity(fingerprint(&[&files.folder.location()])?)?;
     let learner = Arc::new(VisionLearner::new(
         files,
         &vision.encoders,

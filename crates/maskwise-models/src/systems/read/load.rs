@@ -4,11 +4,13 @@ use super::{Family, ImageInputs, LlavaConfig, ReadModel, SystemConfig, VisionTow
 use crate::clip::ClipVisionConfig;
 use crate::error::{ModelError, Result};
 use candle_core::{DType, Device, Tensor};
+use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::sam::SamPreprocessor;
 use maskwise_data::text::{SpecialIds, Tokenizer};
 use maskwise_nn::weights::{
     self, Filtered, Merged, Renamed, TensorInfo, TensorSource, Weights, WeightsError, looks_untrained,
 };
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +22,7 @@ const SAM_PREFIX: &str = "model.visual_model";
 #[derive(Debug, Clone)]
 pub struct ModelFiles {
     /// The folder.
-    pub folder: PathBuf,
+    pub folder: ModelFolder,
     /// Its `config.json`.
     pub config: LlavaConfig,
     /// Its `maskwise.json`, or what the published checkpoints of its family were run with.
@@ -101,25 +103,17 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::NotAModel`], [`ModelError::Config`] or a tokenizer error naming the file at fault;
     /// [`ModelError::VisionTowerNotFound`].
-    pub fn open(folder: &Path, places: &ModelPlaces) -> Result<Self> {
-        if !folder.is_dir() {
-            let reason = if folder.exists() { "it is a file" } else { "it does not exist" };
-            return Err(not_a_model(folder, reason.to_owned()));
-        }
-        let config_path = folder.join("config.json");
-        if !config_path.is_file() {
-            return Err(not_a_model(
-                folder,
-                "it has no config.json; pass the folder that holds it".to_owned(),
-            ));
-        }
-        let config = read_config(&config_path, LlavaConfig::from_json)?;
-        let system = read_system(folder, &config, &config_path)?;
-        let tokenizer = Arc::new(Tokenizer::from_dir(folder)?);
+    pub fn open(folder: impl Into<ModelFolder>, places: &ModelPlaces) -> Result<Self> {
+        let folder = folder.into();
+        check_folder(&folder)?;
+        let config_path = folder.path("config.json");
+        let config = read_config(&folder, "config.json", LlavaConfig::from_json)?;
+        let system = read_system(&folder, &config)?;
+        let tokenizer = Arc::new(Tokenizer::from_dir(&folder)?);
         let special = tokenizer.special_ids(config.language_model.vocab_size)?;
         let name = config.vision_tower_name().map_err(|reason| at(&config_path, reason))?;
         let (asked, candidates) = (places.vision_tower.as_deref(), &places.vision_tower_candidates);
-        let vision_tower = VisionTower::find(folder, name, asked, candidates)?;
+        let vision_tower = VisionTower::find(&folder, name, asked, candidates)?;
         let vision_config = vision_tower.config()?;
         let clip = vision_tower.preprocessor(vision_config.image_size)?;
         let size = vision_config.image_size;
@@ -129,10 +123,10 @@ impl ModelFiles {
                  resizes to {:?} and crops to {:?}",
                 clip.shortest_edge, clip.crop_size
             );
-            return Err(at(vision_tower.folder(), reason));
+            return Err(at(&vision_tower.folder().location(), reason));
         }
         let mut files = Self {
-            folder: folder.to_owned(),
+            folder,
             config,
             system,
             tokenizer,
@@ -151,14 +145,14 @@ impl ModelFiles {
     /// # Errors
     /// When the files are missing, damaged or no weights.
     pub fn open_checkpoint(&self) -> Result<Box<dyn TensorSource>> {
-        let checkpoint = weights::open_checkpoint(&self.folder)?;
+        let checkpoint = open_weights(&self.folder)?;
         let checkpoint: Box<dyn TensorSource> =
             Box::new(Filtered::new(checkpoint, |name| !name.starts_with(INSIDE)));
         let has_sam = checkpoint.tensors().keys().any(|name| name.starts_with(SAM_PREFIX));
         let Some(sam) = &self.sam else { return Ok(checkpoint) };
         if has_sam {
             let reason = format!("the checkpoint holds a SAM of its own; leave {} out", sam.display());
-            return Err(at(&self.folder, reason));
+            return Err(at(&self.folder.location(), reason));
         }
         let sam = Renamed::under(weights::open_file(sam)?, SAM_PREFIX);
         Ok(Box::new(Merged::new(vec![checkpoint, Box::new(sam)])?))
@@ -245,32 +239,59 @@ impl TensorSource for ShapesOnly {
     }
 }
 
-fn not_a_model(path: &Path, reason: String) -> ModelError {
-    ModelError::NotAModel { path: path.to_owned(), reason }
+/// Refuses what is no model folder at first sight.
+fn check_folder(folder: &ModelFolder) -> Result<()> {
+    let reason = match folder {
+        ModelFolder::Disk(path) if path.is_file() => "it is a file",
+        ModelFolder::Disk(path) if !path.is_dir() => "it does not exist",
+        _ if !folder.contains("config.json") => "it has no config.json; pass the folder that holds it",
+        _ => return Ok(()),
+    };
+    Err(ModelError::NotAModel { path: folder.location(), reason: reason.to_owned() })
 }
 
 pub(super) fn at(path: &Path, reason: String) -> ModelError {
     ModelError::Config { path: path.to_owned(), reason }
 }
 
-pub(super) fn read_config<T>(
-    path: &Path,
-    parse: impl FnOnce(&str) -> std::result::Result<T, String>,
-) -> Result<T> {
-    let text = std::fs::read_to_string(path).map_err(|error| at(path, format!("cannot be read: {error}")))?;
-    parse(&text).map_err(|reason| at(path, reason))
+/// The weights of a folder; embedded ones are one file of safetensors.
+pub(super) fn open_weights(folder: &ModelFolder) -> std::result::Result<Box<dyn TensorSource>, WeightsError> {
+    const EMBEDDED: &str = "model.safetensors";
+    match folder {
+        ModelFolder::Disk(path) => weights::open_checkpoint(path),
+        ModelFolder::Embedded(embedded) => match embedded.bytes(EMBEDDED) {
+            Some(bytes) => weights::open_bytes(&folder.path(EMBEDDED), bytes),
+            None => Err(WeightsError::NoWeights {
+                folder: folder.location(),
+                looked_for: vec![EMBEDDED.to_owned()],
+            }),
+        },
+    }
 }
 
-fn read_system(folder: &Path, config: &LlavaConfig, config_path: &Path) -> Result<SystemConfig> {
-    let path = folder.join("maskwise.json");
-    if path.is_file() {
-        return read_config(&path, |text| {
+pub(super) fn read_config<T>(
+    folder: &ModelFolder,
+    name: &str,
+    parse: impl FnOnce(&str) -> std::result::Result<T, String>,
+) -> Result<T> {
+    let bytes = read_small(folder, name)?;
+    let text = std::str::from_utf8(&bytes).map_err(|error| error.to_string());
+    text.and_then(parse).map_err(|reason| at(&folder.path(name), reason))
+}
+
+pub(super) fn read_small(folder: &ModelFolder, name: &str) -> Result<Cow<'static, [u8]>> {
+    folder.read(name).map_err(|error| at(&folder.path(name), format!("cannot be read: {error}")))
+}
+
+fn read_system(folder: &ModelFolder, config: &LlavaConfig) -> Result<SystemConfig> {
+    if folder.contains("maskwise.json") {
+        return read_config(folder, "maskwise.json", |text| {
             let system: SystemConfig = serde_json::from_str(text).map_err(|error| error.to_string())?;
             system.check().map(|()| system)
         });
     }
-    let family =
-        Family::from_architectures(&config.architectures).map_err(|reason| at(config_path, reason))?;
+    let family = Family::from_architectures(&config.architectures)
+        .map_err(|reason| at(&folder.path("config.json"), reason))?;
     Ok(SystemConfig::published(family, config.language_model.hidden_size))
 }
 

@@ -1,8 +1,9 @@
-use super::load::{at, read_config};
+use super::load::{at, open_weights, read_config};
 use crate::clip::ClipVisionConfig;
 use crate::error::{ModelError, Result};
+use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::clip::ClipPreprocessor;
-use maskwise_nn::weights::{self, Filtered, Renamed, TensorSource, WeightsError};
+use maskwise_nn::weights::{Filtered, Renamed, TensorSource, WeightsError};
 use std::path::{Path, PathBuf};
 
 /// Where a LLaVA checkpoint keeps a vision tower, if it keeps one.
@@ -14,17 +15,19 @@ const HEAD_WIDTH: usize = 64;
 /// The narrowest published CLIP vision tower; below it nothing says how wide the heads are.
 const NARROWEST: usize = 768;
 
+const PREPROCESSOR: &str = "preprocessor_config.json";
+
 /// Where the CLIP tower of a model is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VisionTower {
     /// A folder of its own.
-    Folder(PathBuf),
+    Folder(ModelFolder),
     /// In the model's checkpoint, under `model.vision_tower.vision_tower.`.
     Inside {
         /// The model's folder.
-        checkpoint: PathBuf,
+        checkpoint: ModelFolder,
         /// The folder of the tower's configuration, where there is one.
-        config: Option<PathBuf>,
+        config: Option<ModelFolder>,
     },
 }
 
@@ -32,45 +35,41 @@ impl VisionTower {
     /// Finds the tower that the configuration calls `name`: the folder that was asked for; else below and beside the model, by
     /// the whole name and by its last part; else `candidates`; else in the checkpoint itself.
     pub(super) fn find(
-        folder: &Path,
+        folder: &ModelFolder,
         name: &str,
         asked: Option<&Path>,
         candidates: &[PathBuf],
     ) -> Result<Self> {
         let looked_in = match asked {
-            Some(tower) => vec![tower.to_owned()],
+            Some(tower) => vec![tower.into()],
             None => {
-                let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
-                let absolute = std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-                let around = [Some(absolute.as_path()), absolute.parent()];
-                let beside =
-                    around.into_iter().flatten().flat_map(|place| [place.join(name), place.join(last)]);
-                let mut places: Vec<PathBuf> = beside.chain(candidates.iter().cloned()).collect();
+                let mut places = places_around(folder, name);
+                places.extend(candidates.iter().map(ModelFolder::from));
                 places.dedup();
                 places
             }
         };
-        let found = looked_in.iter().find(|place| place.join("config.json").is_file());
-        let has_weights = |place: &&PathBuf| {
-            !matches!(weights::open_checkpoint(place), Err(WeightsError::NoWeights { .. }))
-        };
+        let found = looked_in.iter().find(|place| place.contains("config.json"));
+        let has_weights =
+            |place: &&ModelFolder| !matches!(open_weights(place), Err(WeightsError::NoWeights { .. }));
         if let Some(place) = found.filter(has_weights) {
             return Ok(Self::Folder(place.clone()));
         }
         let is_inside = |name: &String| name.starts_with(INSIDE_CLIP);
         let may_be_inside = asked.is_none() || found.is_some();
-        if may_be_inside && weights::open_checkpoint(folder)?.tensors().keys().any(is_inside) {
-            return Ok(Self::Inside { checkpoint: folder.to_owned(), config: found.cloned() });
+        if may_be_inside && open_weights(folder)?.tensors().keys().any(is_inside) {
+            return Ok(Self::Inside { checkpoint: folder.clone(), config: found.cloned() });
         }
         if let Some(place) = found {
             // A configuration without weights: opening it says what was looked for.
             return Ok(Self::Folder(place.clone()));
         }
+        let looked_in = looked_in.iter().map(ModelFolder::location).collect();
         Err(ModelError::VisionTowerNotFound { name: name.to_owned(), looked_in })
     }
 
     /// The folder that holds the tower's weights: its own, or the model's.
-    pub fn folder(&self) -> &Path {
+    pub fn folder(&self) -> &ModelFolder {
         match self {
             Self::Folder(folder) | Self::Inside { checkpoint: folder, .. } => folder,
         }
@@ -81,7 +80,7 @@ impl VisionTower {
     /// # Errors
     /// When the files are missing, damaged or no weights.
     pub fn open(&self) -> Result<Box<dyn TensorSource>> {
-        let source = weights::open_checkpoint(self.folder())?;
+        let source = open_weights(self.folder())?;
         match self {
             Self::Folder(_) => Ok(source),
             Self::Inside { .. } => {
@@ -96,10 +95,10 @@ impl VisionTower {
     pub(super) fn config(&self) -> Result<ClipVisionConfig> {
         match self {
             Self::Folder(folder) | Self::Inside { config: Some(folder), .. } => {
-                read_config(&folder.join("config.json"), ClipVisionConfig::from_json)
+                read_config(folder, "config.json", ClipVisionConfig::from_json)
             }
             Self::Inside { checkpoint, config: None } => {
-                config_from_shapes(self.open()?.as_ref()).map_err(|reason| at(checkpoint, reason))
+                config_from_shapes(self.open()?.as_ref()).map_err(|reason| at(&checkpoint.location(), reason))
             }
         }
     }
@@ -108,14 +107,29 @@ impl VisionTower {
     pub(super) fn preprocessor(&self, image_size: usize) -> Result<ClipPreprocessor> {
         match self {
             Self::Folder(folder) | Self::Inside { config: Some(folder), .. }
-                if folder.join("preprocessor_config.json").is_file() =>
+                if folder.contains(PREPROCESSOR) =>
             {
                 let parse = |text: &str| ClipPreprocessor::from_json(text).map_err(|error| error.to_string());
-                read_config(&folder.join("preprocessor_config.json"), parse)
+                read_config(folder, PREPROCESSOR, parse)
             }
             _ => Ok(ClipPreprocessor::square(image_size)),
         }
     }
+}
+
+/// Below and beside the model, by the whole name of the tower and by its last part.
+fn places_around(folder: &ModelFolder, name: &str) -> Vec<ModelFolder> {
+    let last = name.rsplit(['/', '\\']).next().unwrap_or(name);
+    let around = match folder {
+        ModelFolder::Disk(path) => {
+            let absolute = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+            let parent = absolute.parent().map(ModelFolder::from);
+            [Some(ModelFolder::Disk(absolute)), parent]
+        }
+        // Nothing lies beside it.
+        ModelFolder::Embedded(_) => [Some(folder.clone()), None],
+    };
+    around.into_iter().flatten().flat_map(|place| [place.join(name), place.join(last)]).collect()
 }
 
 /// The sizes that the shapes of a CLIP tower tell.

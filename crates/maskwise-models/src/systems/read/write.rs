@@ -1,5 +1,5 @@
 use super::ModelFiles;
-use super::load::at;
+use super::load::{at, read_small};
 use crate::error::{ModelError, Result};
 use candle_core::{DType, Device};
 use maskwise_data::atomic::{WriteError, write_atomic};
@@ -51,14 +51,16 @@ impl ModelFiles {
 
     fn write_small_files(&self, target: &Path) -> Result<()> {
         for name in TOKENIZER_FILES {
-            copy_if_there(&self.folder.join(name), &target.join(name))?;
+            if self.folder.contains(name) {
+                let bytes = read_small(&self.folder, name)?;
+                write_atomic(&target.join(name), |file| file.write_all(&bytes))?;
+            }
         }
         write_json(&target.join(TOWER).join("config.json"), &self.vision_config)?;
         write_json(&target.join(TOWER).join("preprocessor_config.json"), &self.inputs.clip)?;
-        let path = self.folder.join("config.json");
-        let config = std::fs::read(&path).map_err(|error| at(&path, format!("cannot be read: {error}")))?;
-        let mut config: serde_json::Map<String, serde_json::Value> =
-            serde_json::from_slice(&config).map_err(|error| at(&path, error.to_string()))?;
+        let config = read_small(&self.folder, "config.json")?;
+        let mut config: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&config)
+            .map_err(|error| at(&self.folder.path("config.json"), error.to_string()))?;
         for key in ["vision_tower", "mm_vision_tower"] {
             config.insert(key.to_owned(), TOWER.into());
         }
@@ -105,14 +107,6 @@ impl Drop for Partial {
 fn write_json(path: &Path, value: &impl serde::Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| at(path, error.to_string()))?;
     Ok(write_atomic(path, |file| writeln!(file, "{text}"))?)
-}
-
-fn copy_if_there(from: &Path, to: &Path) -> Result<()> {
-    if from.is_file() {
-        let bytes = std::fs::read(from).map_err(|error| at(from, format!("cannot be read: {error}")))?;
-        write_atomic(to, |file| file.write_all(&bytes))?;
-    }
-    Ok(())
 }
 
 fn write_weights(
