@@ -6,8 +6,20 @@ mod common;
 
 use common::{files_below, maskwise, root, run, text, tiny_read};
 
-const COMMANDS: [&str; 9] =
-    ["segment", "chat", "convert", "inspect", "pull", "synth", "doctor", "completions", "man"];
+const COMMANDS: [&str; 12] = [
+    "segment",
+    "chat",
+    "train",
+    "merge",
+    "eval",
+    "convert",
+    "inspect",
+    "pull",
+    "synth",
+    "doctor",
+    "completions",
+    "man",
+];
 
 #[test]
 fn help_of_every_command() {
