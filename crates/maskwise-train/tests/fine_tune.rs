@@ -46,7 +46,7 @@ fn recipe(folder: &Path) -> TrainConfig {
     let text = fs::read_to_string(repository.join("configs/fine-tune.toml")).unwrap();
     let at = |path: &Path| format!("\"{}", path.display().to_string().replace('\\', "/"));
     let text = text
-        .replace("\"assets/", &format!("{}/", at(&repository.join("assets"))))
+        .replace("\"crates/", &format!("{}/", at(&repository.join("crates"))))
         .replace("\"my-pictures/", &format!("{}/", at(&folder.join("my-pictures"))))
         .replace("\"runs/", &format!("{}/", at(&folder.join("runs"))));
     let mut config = TrainConfig::parse(&text).unwrap();

@@ -19,7 +19,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Adapters with dropout and `parts` on `assets/tiny-read`.
+/// Adapters with dropout and `parts` on `crates/maskwise-mini/model`.
 fn settings(parts: &[Part]) -> ReadSettings {
     let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
     let weights = TrainedWeightsConfig {
@@ -51,7 +51,7 @@ fn learner(model: &Path, settings: &ReadSettings) -> ReadLearner {
 }
 
 fn tiny(settings: &ReadSettings) -> ReadLearner {
-    learner(&repository().join("assets/tiny-read"), settings)
+    learner(&repository().join("crates/maskwise-mini/model"), settings)
 }
 
 /// Two pictures of coloured stripes; the first has two conversations, one of which has nothing to segment.
