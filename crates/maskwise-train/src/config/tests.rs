@@ -72,13 +72,16 @@ fn what_is_wrong_is_said_in_one_line() {
     assert!(with("[model]", "[optimizer]\nbetas = [0.9, 1.5]\n[model]").starts_with("optimizer.betas"));
     assert!(with("[model]", "[loss]\nce = -1.0\n[model]").starts_with("loss: ce"));
     assert!(with("[model]", "[model]\narchitecture = \"b\"").starts_with("model: give either"));
+    let from_nothing = with("init_from", "sam = \"sam.pth\"\narchitecture");
+    assert!(from_nothing.starts_with("model: vision_tower, sam and system"), "{from_nothing}");
+    assert!(with("[model]", "[model]\nsystem = \"llava\"").contains("unknown variant `llava`"));
 }
 
 #[test]
 fn data_that_is_not_there_is_named() {
     let text = smallest();
     let missing = text.replacen("folder = \"", "folder = \"/nowhere", 1);
-    let found = error(&missing);
+    let found = TrainConfig::parse(&missing).unwrap().check_paths().unwrap_err().to_string();
     assert!(
         found.starts_with("data.datasets[0].folder: /nowhere") && found.contains("is not there"),
         "{found}"

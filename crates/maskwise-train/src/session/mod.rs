@@ -59,7 +59,7 @@ pub trait Watcher {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; its key `task` says which.
+    /// Reads and checks a recipe; its key `task` says which. Whether the files that it names are there is checked when they are needed.
     ///
     /// # Errors
     /// [`TrainError::Setting`] in one line, with the file and the line or key at fault; [`TrainError::Io`] when there is no file.

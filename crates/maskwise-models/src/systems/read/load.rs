@@ -37,6 +37,8 @@ pub struct ModelFiles {
     pub inputs: ImageInputs,
     /// A SAM `.pth` to take where the checkpoint has none.
     sam: Option<PathBuf>,
+    /// The folder of the checkpoint's tensors.
+    weights: PathBuf,
 }
 
 /// What may lie outside of the model folder.
@@ -48,6 +50,9 @@ pub struct ModelPlaces {
     pub vision_tower_candidates: Vec<PathBuf>,
     /// A SAM checkpoint in the published layout, for a model folder without one.
     pub sam: Option<PathBuf>,
+    /// The folder of the checkpoint's tensors, and the one that the vision tower is looked for around, where the model folder holds the
+    /// small files only.
+    pub weights: Option<PathBuf>,
 }
 
 /// The dtype that each part computes in.
@@ -119,7 +124,8 @@ impl ModelFiles {
         let special = tokenizer.special_ids(config.language_model.vocab_size)?;
         let name = config.vision_tower_name().map_err(|reason| at(&config_path, reason))?;
         let (asked, candidates) = (places.vision_tower.as_deref(), &places.vision_tower_candidates);
-        let vision_tower = VisionTower::find(folder, name, asked, candidates)?;
+        let weights = places.weights.as_deref().unwrap_or(folder);
+        let vision_tower = VisionTower::find(weights, name, asked, candidates)?;
         let vision_config = vision_tower.config()?;
         let clip = vision_tower.preprocessor(vision_config.image_size)?;
         let size = vision_config.image_size;
@@ -141,6 +147,7 @@ impl ModelFiles {
             vision_config,
             inputs: ImageInputs { clip, sam: SamPreprocessor::default() },
             sam: places.sam.clone(),
+            weights: weights.to_owned(),
         };
         files.inputs.sam = SamPreprocessor::new(sam_image_size(files.open_checkpoint()?.as_ref())?);
         Ok(files)
@@ -151,14 +158,14 @@ impl ModelFiles {
     /// # Errors
     /// When the files are missing, damaged or no weights.
     pub fn open_checkpoint(&self) -> Result<Box<dyn TensorSource>> {
-        let checkpoint = weights::open_checkpoint(&self.folder)?;
+        let checkpoint = weights::open_checkpoint(&self.weights)?;
         let checkpoint: Box<dyn TensorSource> =
             Box::new(Filtered::new(checkpoint, |name| !name.starts_with(INSIDE)));
         let has_sam = checkpoint.tensors().keys().any(|name| name.starts_with(SAM_PREFIX));
         let Some(sam) = &self.sam else { return Ok(checkpoint) };
         if has_sam {
             let reason = format!("the checkpoint holds a SAM of its own; leave {} out", sam.display());
-            return Err(at(&self.folder, reason));
+            return Err(at(&self.weights, reason));
         }
         let sam = Renamed::under(weights::open_file(sam)?, SAM_PREFIX);
         Ok(Box::new(Merged::new(vec![checkpoint, Box::new(sam)])?))
@@ -201,9 +208,20 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::Weights`] with every defect.
     pub fn check_shapes(&self) -> Result<()> {
+        self.check_shapes_of(self.open_checkpoint()?, self.open_vision_tower()?)
+    }
+
+    /// As [`ModelFiles::check_shapes`], of other tensors than those of the folder.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] with every defect.
+    pub fn check_shapes_of(
+        &self,
+        checkpoint: Box<dyn TensorSource>,
+        tower: Box<dyn TensorSource>,
+    ) -> Result<()> {
         let shapes = |source| Weights::new(Box::new(ShapesOnly(source)), DType::F32, &Device::Cpu);
-        let language = shapes(self.open_checkpoint()?);
-        let vision = shapes(self.open_vision_tower()?);
+        let (language, vision) = (shapes(checkpoint), shapes(tower));
         self.build(&PartWeights { sam: language.clone(), language, vision }).map(|_| ())
     }
 
@@ -222,7 +240,9 @@ impl ModelFiles {
     pub fn build(&self, parts: &PartWeights) -> Result<ReadModel> {
         let points = self.system.similarity_points.clone();
         let heads = self.system.sam_decoder_heads;
-        let model = ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, parts)?;
+        let mut model =
+            ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, parts)?;
+        model.text_prompt = self.system.text_prompt;
         parts.language.finish()?;
         parts.vision.finish()?;
         model.sam.image_encoder.check_depth()?;
