@@ -152,6 +152,21 @@ pub enum DatasetKind {
     Tabletop,
 }
 
+impl DatasetKind {
+    /// As a recipe writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SemSeg => "sem_seg",
+            Self::ReferSeg => "refer_seg",
+            Self::NegReferSeg => "neg_refer_seg",
+            Self::CorrectReferSeg => "correct_refer_seg",
+            Self::Vqa => "vqa",
+            Self::ReasonSeg => "reason_seg",
+            Self::Tabletop => "tabletop",
+        }
+    }
+}
+
 /// One `[[data.datasets]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

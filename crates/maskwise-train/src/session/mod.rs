@@ -1,11 +1,13 @@
 //! From a recipe to a trained model: what `maskwise train` does, without its terminal.
 
 mod merge;
+mod plan;
 mod read;
 mod start;
 mod vision;
 
 pub use merge::{Which, merge};
+pub use plan::{MemoryEstimate, PlannedPart, TrainingPlan};
 pub use vision::{VisionConfig, VisionSection};
 
 use crate::config::TrainConfig;

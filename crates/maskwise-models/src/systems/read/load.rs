@@ -208,19 +208,17 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::Weights`] with every defect.
     pub fn check_shapes(&self) -> Result<()> {
-        self.check_shapes_of(self.open_checkpoint()?, self.open_vision_tower()?)
+        self.check_shapes_of(self.open_checkpoint()?.as_ref(), self.open_vision_tower()?.as_ref())
     }
 
     /// As [`ModelFiles::check_shapes`], of other tensors than those of the folder.
     ///
     /// # Errors
     /// [`ModelError::Weights`] with every defect.
-    pub fn check_shapes_of(
-        &self,
-        checkpoint: Box<dyn TensorSource>,
-        tower: Box<dyn TensorSource>,
-    ) -> Result<()> {
-        let shapes = |source| Weights::new(Box::new(ShapesOnly(source)), DType::F32, &Device::Cpu);
+    pub fn check_shapes_of(&self, checkpoint: &dyn TensorSource, tower: &dyn TensorSource) -> Result<()> {
+        let shapes = |source: &dyn TensorSource| {
+            Weights::new(Box::new(ShapesOnly(source.tensors().clone())), DType::F32, &Device::Cpu)
+        };
         let (language, vision) = (shapes(checkpoint), shapes(tower));
         self.build(&PartWeights { sam: language.clone(), language, vision }).map(|_| ())
     }
@@ -236,8 +234,9 @@ impl ModelFiles {
     /// Builds the networks over given weights, strictly; a trainer gives its variables.
     ///
     /// # Errors
-    /// [`ModelError::Weights`] with every defect, or what reading says.
+    /// [`ModelError::Weights`] with every defect, [`ModelError::Points`] when nothing prompts SAM, or what reading says.
     pub fn build(&self, parts: &PartWeights) -> Result<ReadModel> {
+        self.system.check().map_err(ModelError::Points)?;
         let points = self.system.similarity_points.clone();
         let heads = self.system.sam_decoder_heads;
         let mut model =
@@ -251,16 +250,15 @@ impl ModelFiles {
 }
 
 /// The shapes of a source without its values: every tensor reads as zeros that take no memory.
-struct ShapesOnly(Box<dyn TensorSource>);
+struct ShapesOnly(BTreeMap<String, TensorInfo>);
 
 impl TensorSource for ShapesOnly {
     fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
-        self.0.tensors()
+        &self.0
     }
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> std::result::Result<Tensor, WeightsError> {
-        let info =
-            self.0.tensors().get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
+        let info = self.0.get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
         Ok(Tensor::zeros((), dtype, device)?.broadcast_as(info.shape.as_slice())?)
     }
 }

@@ -11,7 +11,7 @@ use maskwise_models::ModelError;
 use maskwise_models::systems::read::{Family, ModelFiles, ModelPlaces, SystemConfig};
 use maskwise_nn::weights::{TensorSource, open_checkpoint};
 use serde_json::{Map, Value, json};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const EMBED_TOKENS: &str = "model.embed_tokens.weight";
 const SAM: &str = "model.visual_model.";
@@ -34,66 +34,77 @@ pub(super) fn is_complete(model: &ModelSection, folder: &Path) -> Result<bool, T
         && missing_tokens(&tokenizer(folder)?).is_empty())
 }
 
-/// Writes the complete model into the folder `target`, which must not exist; `run` takes small files meanwhile. Tensors that the checkpoint
-/// holds keep their type, and are in memory one at a time.
-pub(super) fn write(
-    model: &ModelSection,
-    folder: &Path,
-    run: &Path,
-    target: &Path,
-    seed: u64,
-) -> Result<(), TrainError> {
-    let (mut config, known) = read_config(folder)?;
-    let system = wanted_system(model, folder, &config, known)?;
-    let checkpoint = open_checkpoint(folder)?;
-    let (vocabulary, width) = table_shape(folder, checkpoint.as_ref())?;
-    if model.sam.is_none() && !checkpoint.tensors().keys().any(|name| name.starts_with(SAM)) {
-        let reason = format!(
-            "is missing, and {} holds no SAM; give the .pth of a SAM, as sam_vit_h_4b8939.pth",
-            folder.display()
-        );
-        return Err(TrainError::setting("model.sam", reason));
-    }
-    let tokenizer = tokenizer(folder)?;
-    let added = missing_tokens(&tokenizer);
-    let first = tokenizer.vocab_size();
-    if first > vocabulary {
-        let reason = format!(
-            "its tokenizer has {first} tokens, its embedding table {vocabulary} rows; take both from one checkpoint"
-        );
-        return Err(TrainError::setting(format!("model.init_from: {}", folder.display()), reason));
-    }
-    let rows = vocabulary.max(first + added.len());
+/// A complete model whose tensors are read from where they are.
+pub(super) struct Assembled {
+    pub(super) files: ModelFiles,
+    pub(super) checkpoint: Grown,
+    /// The small files, as they are to be.
+    _small: Scratch,
+}
 
-    let small = Scratch::create(run.join("start.files"))?;
-    write_tokenizer(folder, &small.0, &added)?;
-    complete_config(&mut config, &system, rows, model.vision_tower.as_deref());
-    write_json(&small.0.join("config.json"), &Value::Object(config.clone()))?;
-    write_json(&small.0.join("maskwise.json"), &json!(system))?;
-    let places = ModelPlaces {
-        vision_tower: model.vision_tower.clone(),
-        sam: model.sam.clone(),
-        weights: Some(folder.to_owned()),
-        ..ModelPlaces::default()
-    };
-    let files = ModelFiles::open(&small.0, &places).map_err(name_the_key)?;
-    let grown = || {
-        let mut grown = Grown::new(files.open_checkpoint().map_err(name_the_key)?);
+impl Assembled {
+    /// Completes the checkpoint in `folder`; `small` is a folder that takes the small files as long as this lives.
+    pub(super) fn new(
+        model: &ModelSection,
+        folder: &Path,
+        small: PathBuf,
+        seed: u64,
+    ) -> Result<Self, TrainError> {
+        let (mut config, known) = read_config(folder)?;
+        let system = wanted_system(model, folder, &config, known)?;
+        let checkpoint = open_checkpoint(folder)?;
+        let (vocabulary, width) = table_shape(folder, checkpoint.as_ref())?;
+        if model.sam.is_none() && !checkpoint.tensors().keys().any(|name| name.starts_with(SAM)) {
+            let reason = format!(
+                "is missing, and {} holds no SAM; give the .pth of a SAM, as sam_vit_h_4b8939.pth",
+                folder.display()
+            );
+            return Err(TrainError::setting("model.sam", reason));
+        }
+        let tokenizer = tokenizer(folder)?;
+        let (added, first) = (missing_tokens(&tokenizer), tokenizer.vocab_size());
+        if first > vocabulary {
+            let reason = format!(
+                "its tokenizer has {first} tokens, its embedding table {vocabulary} rows; take both from one checkpoint"
+            );
+            return Err(TrainError::setting(format!("model.init_from: {}", folder.display()), reason));
+        }
+        let rows = vocabulary.max(first + added.len());
+
+        let small = Scratch::create(small)?;
+        write_tokenizer(folder, &small.0, &added)?;
+        write_json(&small.0.join("maskwise.json"), &json!(system))?;
+        complete_config(&mut config, &system, rows, model.vision_tower.as_deref());
+        write_json(&small.0.join("config.json"), &Value::Object(config.clone()))?;
+        let places = ModelPlaces {
+            vision_tower: model.vision_tower.clone(),
+            sam: model.sam.clone(),
+            weights: Some(folder.to_owned()),
+            ..ModelPlaces::default()
+        };
+        let files = ModelFiles::open(&small.0, &places).map_err(name_the_key)?;
+        let mut checkpoint = Grown::new(files.open_checkpoint()?);
         if !added.is_empty() {
-            grown.grow_vocabulary(first, rows, seed)?;
+            checkpoint.grow_vocabulary(first, rows, seed)?;
         }
-        if !grown.tensors().keys().any(|name| name.starts_with(TEXT_HIDDEN_FCS)) {
-            let dim = prompt_dim(&grown, folder)?;
-            grown.add_text_hidden_fcs(width, dim, seed)?;
+        let dim = prompt_dim(&checkpoint, folder)?;
+        if !checkpoint.tensors().keys().any(|name| name.starts_with(TEXT_HIDDEN_FCS)) {
+            checkpoint.add_text_hidden_fcs(width, dim, seed)?;
         }
-        Ok::<_, TrainError>(grown)
-    };
-    let checkpoint = grown()?;
-    config.insert("out_dim".to_owned(), json!(prompt_dim(&checkpoint, folder)?));
-    write_json(&small.0.join("config.json"), &Value::Object(config))?;
-    files.check_shapes_of(Box::new(grown()?), files.open_vision_tower()?)?;
-    let tower = files.open_vision_tower()?;
-    Ok(files.write_folder(target, &checkpoint, tower.as_ref(), None, &mut |_, _| {})?)
+        config.insert("out_dim".to_owned(), json!(dim));
+        write_json(&small.0.join("config.json"), &Value::Object(config))?;
+        files.check_shapes_of(&checkpoint, files.open_vision_tower()?.as_ref())?;
+        Ok(Self { files, checkpoint, _small: small })
+    }
+}
+
+/// Writes the complete model into the folder `target`, which must not exist. Tensors that the checkpoint holds keep their type, and are in
+/// memory one at a time.
+pub(super) fn write(model: &ModelSection, folder: &Path, target: &Path, seed: u64) -> Result<(), TrainError> {
+    let assembled = Assembled::new(model, folder, target.with_extension("files"), seed)?;
+    let tower = assembled.files.open_vision_tower()?;
+    let files = &assembled.files;
+    Ok(files.write_folder(target, &assembled.checkpoint, tower.as_ref(), None, &mut |_, _| {})?)
 }
 
 /// The `config.json`, and which system the folder is, if any.

@@ -11,6 +11,8 @@ use candle_core::DType;
 use maskwise_data::atomic::write_atomic;
 use maskwise_data::text::sentencepiece::SentencePiece;
 use maskwise_models::systems::read::{ModelFiles, ModelPlaces};
+use maskwise_nn::weights::{TensorInfo, TensorSource};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -24,15 +26,62 @@ pub(super) fn open_model(model: &ModelSection, run: &Path, seed: u64) -> Result<
     let was_made = run.join(START).is_dir();
     let folder = match (&model.init_from, &model.architecture) {
         (Some(folder), _) if !was_made && assemble::is_complete(model, folder)? => folder.clone(),
-        (Some(folder), _) => {
-            once(model, run, seed, |target| assemble::write(model, folder, run, target, seed))?
-        }
+        (Some(folder), _) => once(model, run, seed, |target| assemble::write(model, folder, target, seed))?,
         (None, Some(architecture)) => {
             once(model, run, seed, |target| from_nothing(architecture, target, seed))?
         }
         (None, None) => return Err(TrainError::setting("model", "names no model to start from")),
     };
     Ok(ModelFiles::open(&folder, &ModelPlaces::default())?)
+}
+
+/// What is known of a model before any of its weights is read or made.
+pub(super) struct Shapes {
+    /// Tensors of the checkpoint.
+    pub(super) checkpoint: BTreeMap<String, TensorInfo>,
+    /// Tensors of the vision tower.
+    pub(super) tower: BTreeMap<String, TensorInfo>,
+    /// Image tokens of a conversation.
+    pub(super) image_tokens: usize,
+    /// The first id of the tokens that the system added.
+    pub(super) first_new_row: usize,
+}
+
+/// The shapes of the model that a run would start from; writes nothing into the run's folder.
+pub(super) fn shapes(model: &ModelSection, run: &Path, seed: u64) -> Result<Shapes, TrainError> {
+    let of_files = |files: &ModelFiles, checkpoint: &dyn TensorSource| {
+        let special = &files.special;
+        Ok(Shapes {
+            checkpoint: checkpoint.tensors().clone(),
+            tower: files.open_vision_tower()?.tensors().clone(),
+            image_tokens: files.vision_config.grid().pow(2),
+            first_new_row: special.seg.min(special.im_start).min(special.im_end) as usize,
+        })
+    };
+    let made = run.join(START);
+    match (&model.init_from, &model.architecture) {
+        _ if made.is_dir() => {
+            let files = ModelFiles::open(&made, &ModelPlaces::default())?;
+            of_files(&files, files.open_checkpoint()?.as_ref())
+        }
+        (Some(folder), _) => {
+            let name = format!("maskwise-plan-{}-{:x}", std::process::id(), seed);
+            let small = std::env::temp_dir().join(name);
+            if assemble::is_complete(model, folder)? {
+                let files = ModelFiles::open(folder, &ModelPlaces::default())?;
+                return of_files(&files, files.open_checkpoint()?.as_ref());
+            }
+            let assembled = assemble::Assembled::new(model, folder, small, seed)?;
+            of_files(&assembled.files, &assembled.checkpoint)
+        }
+        (None, Some(architecture)) => {
+            let (sizes, tokenizer) = read_architecture(architecture)?;
+            let (checkpoint, tower) = sizes.tensors();
+            let image_tokens = (sizes.clip.image_size / sizes.clip.patch_size).pow(2);
+            Ok(Shapes { checkpoint, tower, image_tokens, first_new_row: tokenizer.pieces })
+        }
+        (None, None) => Err(TrainError::setting("model", "names no model to start from")),
+    }
 }
 
 /// The folder that `write` makes, or made before. What it was made from is kept, so that a run folder in which another model was made is
@@ -73,21 +122,28 @@ fn once(
 const SIZES: &str = "sizes.toml";
 const TOKENIZER: &str = "tokenizer.model";
 
-/// Random weights of the sizes in `architecture/sizes.toml` with the tokenizer beside it.
-fn from_nothing(architecture: &Path, target: &Path, seed: u64) -> Result<(), TrainError> {
+/// Sizes and tokenizer of an architecture's folder.
+fn read_architecture(architecture: &Path) -> Result<(ModelSizes, TokenizerFiles), TrainError> {
     let read = |name: &str| {
         let path = architecture.join(name);
         fs::read(&path).map_err(|error| TrainError::io("read", &path, error))
     };
+    let failed = |name: &str, reason: String| {
+        TrainError::setting(architecture.join(name).display().to_string(), reason)
+    };
     let text = String::from_utf8_lossy(&read(SIZES)?).into_owned();
-    let sizes: ModelSizes = toml::from_str(&text).map_err(|error| {
-        TrainError::setting(architecture.join(SIZES).display().to_string(), error.message())
-    })?;
+    let sizes: ModelSizes =
+        toml::from_str(&text).map_err(|error| failed(SIZES, error.message().replace('\n', " ")))?;
+    sizes.check().map_err(|reason| failed(SIZES, reason))?;
     let sentencepiece = read(TOKENIZER)?;
-    let tokenizer = SentencePiece::from_bytes(&sentencepiece).map_err(|error| {
-        TrainError::setting(architecture.join(TOKENIZER).display().to_string(), error.to_string())
-    })?;
-    let tokenizer = TokenizerFiles { pieces: tokenizer.vocab_size(), sentencepiece };
+    let tokenizer =
+        SentencePiece::from_bytes(&sentencepiece).map_err(|error| failed(TOKENIZER, error.to_string()))?;
+    Ok((sizes, TokenizerFiles { pieces: tokenizer.vocab_size(), sentencepiece }))
+}
+
+/// Random weights of the sizes in `architecture/sizes.toml` with the tokenizer beside it.
+fn from_nothing(architecture: &Path, target: &Path, seed: u64) -> Result<(), TrainError> {
+    let (sizes, tokenizer) = read_architecture(architecture)?;
     // Under its name only when it is complete.
     let partial = Scratch::create(target.with_file_name(format!("{START}.partial")))?;
     write_model(&partial.0, &sizes, &tokenizer, DType::F32, seed)?;
