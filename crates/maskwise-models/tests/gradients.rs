@@ -13,7 +13,7 @@ use common::losses::{binary_cross_entropy, cross_entropy, dice};
 use common::tiny::{self, CLIP_SIZE, SAM_SIZE, SPECIAL};
 use maskwise_data::image::PixelValues;
 use maskwise_data::text::IMAGE_PLACEHOLDER;
-use maskwise_models::heads::similarity_points::{similarity, similarity_points};
+use maskwise_models::heads::similarity_points::{Sampling, similarity, similarity_points};
 use maskwise_models::sam::{PointPrompt, Prompts, postprocess_masks};
 use maskwise_models::systems::read::{ReadModel, SegmentInputs};
 use std::collections::BTreeMap;
@@ -251,4 +251,48 @@ fn the_gradient_flows_through_the_points() {
             "layer {layer}: no gradient comes through the points ({share})"
         );
     }
+}
+
+/// The rows of the paper's Table 6 beside the whole: points alone, and points without DtoC's gradient.
+#[test]
+fn prompts_that_are_switched_off_get_no_gradient() {
+    let (values, variables) = variables();
+    let step = Step::new(&tiny::build(&values));
+    let gradients = |change: fn(&mut ReadModel)| {
+        let mut model = tiny::build(&values);
+        change(&mut model);
+        step.loss(&model, Path::System).backward().unwrap()
+    };
+    let of = |gradients: &GradStore, name: &str| gradients.get(&variables[name]).map(flat);
+    let (head, query) = ("model.text_hidden_fcs.0.2.weight", "model.layers.1.self_attn.q_proj.weight");
+
+    let points_only = gradients(|model| model.text_prompt = false);
+    assert!(of(&points_only, head).is_none());
+    assert!(norm(&of(&points_only, query).unwrap()) > 0.0);
+    let text_only = gradients(|model| model.similarity_points = None);
+    let labels = "model.visual_model.prompt_encoder.point_embeddings.1.weight";
+    assert!(norm(&of(&text_only, head).unwrap()) > 0.0 && of(&text_only, labels).is_none());
+
+    let discrete = gradients(|model| {
+        model.similarity_points.as_mut().unwrap().sampling = Sampling::Discrete;
+    });
+    assert!(norm(&of(&discrete, head).unwrap()) > 0.0);
+    assert!(norm(&of(&discrete, labels).unwrap()) > 0.0);
+    let points = |change: fn(&mut ReadModel)| {
+        let mut model = tiny::build(&values);
+        change(&mut model);
+        let image_tokens = model.encode_for_language(&step.pixels).unwrap();
+        let hidden = model.hidden_states(&step.ids, &image_tokens).unwrap();
+        let inputs = SegmentInputs { embedding: &step.embedding, input_size: INPUT, original_size: ORIGINAL };
+        let mask = model.segment(&step.ids, &hidden, inputs).unwrap().remove(0);
+        (mask.sparse.dim(0).unwrap(), mask.sam_points.unwrap().sum_all().unwrap().backward().unwrap())
+    };
+    let (tokens, cut) = points(|model| {
+        model.text_prompt = false;
+        model.similarity_points.as_mut().unwrap().sampling = Sampling::Discrete;
+    });
+    assert_eq!(tokens, 9, "eight points and the padding point");
+    assert!(of(&cut, query).is_none(), "a gradient flows through discrete points");
+    let (tokens, whole) = points(|_| {});
+    assert!(tokens == 10 && norm(&of(&whole, query).unwrap()) > 0.0);
 }

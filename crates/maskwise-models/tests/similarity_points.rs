@@ -5,7 +5,7 @@
 use candle_core::{Device, Tensor, Var};
 use maskwise_models::ModelError;
 use maskwise_models::heads::similarity_points::{
-    SimilarityPoints, SimilarityPointsConfig, SimilarityValues, Thresholds, similarity_points,
+    Sampling, SimilarityPoints, SimilarityPointsConfig, SimilarityValues, Thresholds, similarity_points,
 };
 
 fn map(values: Vec<f32>) -> Tensor {
@@ -135,6 +135,21 @@ fn the_papers_thresholds_follow_mean_and_deviation_and_take_every_cell() {
         let near = (value - mean - 0.5 * deviation).abs().min((value - mean + 0.5 * deviation).abs()) < 1e-6;
         assert!(near || cell.label == expected, "{cell:?}");
     }
+}
+
+#[test]
+fn discrete_points_are_the_pixels_of_their_cells() {
+    let map = map(hill(24, 7.3, 15.6));
+    let config = SimilarityPointsConfig { sampling: Sampling::Discrete, ..SimilarityPointsConfig::read_7b() };
+    let discrete = similarity_points(&map, (333, 500), &config).unwrap();
+    let continuous = similarity_points(&map, (333, 500), &SimilarityPointsConfig::read_7b()).unwrap();
+    assert_eq!(discrete.cells, continuous.cells);
+    let (found, moved) =
+        (discrete.coordinates.to_vec2::<f32>().unwrap(), continuous.coordinates.to_vec2::<f32>().unwrap());
+    let pixels: Vec<Vec<f32>> =
+        discrete.cells.iter().map(|cell| vec![cell.pixel.0 as f32, cell.pixel.1 as f32]).collect();
+    assert_eq!(found, pixels);
+    assert_ne!(found, moved);
 }
 
 #[test]

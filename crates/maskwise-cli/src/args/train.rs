@@ -12,6 +12,9 @@ pub(crate) struct TrainArguments {
     /// The run folder, instead of the recipe's.
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// Print what would be trained, the memory needed and the steps, and stop.
+    #[arg(long, conflicts_with = "resume")]
+    pub(crate) dry_run: bool,
     /// Threads that compute, instead of the recipe's number; they do not alter the result.
     #[arg(long, value_name = "N")]
     pub(crate) threads: Option<usize>,

@@ -41,6 +41,10 @@ pub(crate) fn run(arguments: &TrainArguments, quiet: bool) -> anyhow::Result<End
     if let Some(threads) = arguments.threads {
         recipe.run_mut().threads = threads;
     }
+    if arguments.dry_run {
+        write!(std::io::stdout(), "{}", recipe.plan()?)?;
+        return Ok(Ending::Done);
+    }
     let begin = if arguments.resume { Begin::Resume } else { Begin::New };
     let bar = Progress::new(quiet).steps();
     bar.set_length(recipe.run().steps);

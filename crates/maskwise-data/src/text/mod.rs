@@ -17,4 +17,4 @@ pub use conversation::{
 };
 pub use error::TextError;
 pub use prompt::{IMAGE_PLACEHOLDER, IMAGE_TOKEN};
-pub use tokenizer::{SpecialIds, Tokenizer};
+pub use tokenizer::{IM_END_TOKEN, IM_START_TOKEN, SEG_TOKEN, SpecialIds, Tokenizer};

@@ -3,7 +3,7 @@ use crate::TrainError;
 use std::path::Path;
 
 impl TrainConfig {
-    /// Checks ranges, combinations, and that what is read from is there.
+    /// Checks ranges and combinations.
     ///
     /// # Errors
     /// [`TrainError::Setting`] with the key at fault.
@@ -28,19 +28,43 @@ impl TrainConfig {
         }
         Ok(())
     }
+
+    /// Checks that what is read from is there.
+    ///
+    /// # Errors
+    /// [`TrainError::Setting`] with the key at fault.
+    pub fn check_paths(&self) -> Result<(), TrainError> {
+        self.model.check_paths()?;
+        for (index, dataset) in self.data.datasets.iter().enumerate() {
+            needs(&format!("data.datasets[{index}].folder"), dataset.folder.as_deref())?;
+            needs(&format!("data.datasets[{index}].explanations"), dataset.explanations.as_deref())?;
+        }
+        let validation = self.data.validation.as_ref();
+        needs("data.validation.folder", validation.and_then(|validation| validation.folder.as_deref()))?;
+        needs("data.templates", self.data.templates.as_deref())
+    }
 }
 
 impl ModelSection {
     pub(crate) fn check(&self) -> Result<(), TrainError> {
-        match (&self.init_from, &self.architecture) {
-            (Some(folder), None) => needs("model.init_from", folder),
-            (None, Some(folder)) => needs("model.architecture", folder),
-            _ => {
-                let reason =
-                    "give either init_from (a checkpoint) or architecture (to start from random weights)";
-                Err(TrainError::setting("model", reason))
+        let reason = match (&self.init_from, &self.architecture) {
+            (Some(_), None) => return Ok(()),
+            (None, Some(_)) if self.vision_tower.is_none() && self.sam.is_none() && self.system.is_none() => {
+                return Ok(());
             }
-        }
+            (None, Some(_)) => {
+                "vision_tower, sam and system belong to init_from; leave them out with architecture"
+            }
+            _ => "give either init_from (a checkpoint) or architecture (to start from random weights)",
+        };
+        Err(TrainError::setting("model", reason))
+    }
+
+    pub(crate) fn check_paths(&self) -> Result<(), TrainError> {
+        needs("model.init_from", self.init_from.as_deref())?;
+        needs("model.architecture", self.architecture.as_deref())?;
+        needs("model.vision_tower", self.vision_tower.as_deref())?;
+        needs("model.sam", self.sam.as_deref())
     }
 }
 
@@ -63,14 +87,8 @@ impl DataSection {
                 return Err(TrainError::setting(field("rate"), reason));
             }
             check_folder(&field("folder"), dataset.kind, dataset.folder.as_deref())?;
-            if let Some(file) = &dataset.explanations {
-                if dataset.kind != DatasetKind::ReasonSeg {
-                    return Err(TrainError::setting(
-                        field("explanations"),
-                        "belongs to kind `reason_seg` only",
-                    ));
-                }
-                needs(&field("explanations"), file)?;
+            if dataset.explanations.is_some() && dataset.kind != DatasetKind::ReasonSeg {
+                return Err(TrainError::setting(field("explanations"), "belongs to kind `reason_seg` only"));
             }
         }
         if let Some(validation) = &self.validation {
@@ -89,21 +107,23 @@ impl DataSection {
                 ));
             }
         }
-        self.templates.as_deref().map_or(Ok(()), |path| needs("data.templates", path))
+        Ok(())
     }
 }
 
 fn check_folder(field: &str, kind: DatasetKind, folder: Option<&Path>) -> Result<(), TrainError> {
-    match folder {
-        Some(folder) => needs(field, folder),
-        None if kind == DatasetKind::Tabletop => Ok(()),
-        None => Err(TrainError::setting(field, "is missing; say where the dataset lies")),
-    }
-}
-
-fn needs(field: &str, path: &Path) -> Result<(), TrainError> {
-    if path.exists() {
+    if folder.is_some() || kind == DatasetKind::Tabletop {
         return Ok(());
     }
-    Err(TrainError::setting(field, format!("{} is not there; correct the path", path.display())))
+    Err(TrainError::setting(field, "is missing; say where the dataset lies"))
+}
+
+/// A path that is given must be there.
+fn needs(field: &str, path: Option<&Path>) -> Result<(), TrainError> {
+    match path.filter(|path| !path.exists()) {
+        Some(path) => {
+            Err(TrainError::setting(field, format!("{} is not there; correct the path", path.display())))
+        }
+        None => Ok(()),
+    }
 }

@@ -8,6 +8,7 @@ use crate::run::RunSettings;
 use crate::session::Task;
 use crate::{AdamWConfig, Schedule, TrainError};
 use maskwise_data::dataset::Convention;
+use maskwise_models::systems::read::Family;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -42,12 +43,19 @@ pub struct TrainConfig {
     pub run: RunSettings,
 }
 
-/// The `[model]` section: exactly one of `init_from` and `architecture`.
+/// The `[model]` section: exactly one of `init_from` and `architecture`. What a checkpoint lacks is made once, in the folder `start` of the
+/// run: tokens behind the last id of its vocabulary, a new `text_hidden_fcs`, SAM from its own file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSection {
-    /// A checkpoint folder to start from, its vocabulary grown where it lacks the new tokens.
+    /// A checkpoint folder to start from: READ, SESAME, LISA, or LLaVA-1.5.
     pub init_from: Option<PathBuf>,
+    /// The folder of the vision tower, where it lies neither in nor beside the checkpoint.
+    pub vision_tower: Option<PathBuf>,
+    /// SAM in the published layout (a `.pth`), for a checkpoint without one.
+    pub sam: Option<PathBuf>,
+    /// Which system to train, where it is another than the checkpoint: `read`, `sesame` or `lisa`.
+    pub system: Option<Family>,
     /// A folder with configurations and a tokenizer, to start from random weights.
     pub architecture: Option<PathBuf>,
     /// What the networks compute in. What is trained is kept in f32 all the same.
@@ -144,6 +152,21 @@ pub enum DatasetKind {
     Tabletop,
 }
 
+impl DatasetKind {
+    /// As a recipe writes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SemSeg => "sem_seg",
+            Self::ReferSeg => "refer_seg",
+            Self::NegReferSeg => "neg_refer_seg",
+            Self::CorrectReferSeg => "correct_refer_seg",
+            Self::Vqa => "vqa",
+            Self::ReasonSeg => "reason_seg",
+            Self::Tabletop => "tabletop",
+        }
+    }
+}
+
 /// One `[[data.datasets]]`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -207,7 +230,7 @@ pub struct ValidationSection {
 }
 
 impl TrainConfig {
-    /// Reads and checks a recipe.
+    /// Reads and checks a recipe, but not yet whether the files that it names are there: see [`TrainConfig::check_paths`].
     ///
     /// # Errors
     /// [`TrainError::Setting`] in one line, with the file and the line or key at fault; [`TrainError::Io`] when there is no file.
@@ -238,7 +261,9 @@ impl TrainConfig {
                 section.retain(|key, _| !keys.contains(&key.as_str()));
             }
         };
-        remove(&mut value["model"], &["init_from", "architecture", "activation_checkpointing"]);
+        let places =
+            ["init_from", "architecture", "vision_tower", "sam", "system", "activation_checkpointing"];
+        remove(&mut value["model"], &places);
         remove(
             &mut value["data"],
             &["validation", "templates", "workers", "feature_cache", "feature_memory_mib"],

@@ -72,13 +72,16 @@ fn what_is_wrong_is_said_in_one_line() {
     assert!(with("[model]", "[optimizer]\nbetas = [0.9, 1.5]\n[model]").starts_with("optimizer.betas"));
     assert!(with("[model]", "[loss]\nce = -1.0\n[model]").starts_with("loss: ce"));
     assert!(with("[model]", "[model]\narchitecture = \"b\"").starts_with("model: give either"));
+    let from_nothing = with("init_from", "sam = \"sam.pth\"\narchitecture");
+    assert!(from_nothing.starts_with("model: vision_tower, sam and system"), "{from_nothing}");
+    assert!(with("[model]", "[model]\nsystem = \"llava\"").contains("unknown variant `llava`"));
 }
 
 #[test]
 fn data_that_is_not_there_is_named() {
     let text = smallest();
     let missing = text.replacen("folder = \"", "folder = \"/nowhere", 1);
-    let found = error(&missing);
+    let found = TrainConfig::parse(&missing).unwrap().check_paths().unwrap_err().to_string();
     assert!(
         found.starts_with("data.datasets[0].folder: /nowhere") && found.contains("is not there"),
         "{found}"
@@ -173,4 +176,48 @@ fn validation_takes_the_first_items() {
     assert!(endless.err().unwrap().to_string().starts_with("data.validation.limit"));
     let wrong = tabletop(&format!("{section}limit = 3\nsplit = \"new\"\n")).data.open_validation(questions());
     assert!(wrong.err().unwrap().to_string().starts_with("data.validation.split"));
+}
+
+#[test]
+fn the_recipes_that_come_along_parse() {
+    let configs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+    let mut folders = vec![configs];
+    let mut recipes = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|kind| kind == "toml") && !path.ends_with("sizes.toml") {
+                crate::session::Recipe::read(&path).unwrap();
+                recipes += 1;
+            }
+        }
+    }
+    assert!(recipes >= 7, "{recipes} recipes");
+}
+
+#[test]
+fn the_papers_figures_stand_in_the_recipes() {
+    let read = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
+        TrainConfig::read(&folder.join(format!("{name}.toml"))).unwrap()
+    };
+    // Spec 5.3: rank, rate, rates of the datasets in the order of the paper, items of a step.
+    for (name, rank, rate, rates, items) in [
+        ("read-7b-from-sesame", 8, 3e-4, vec![10.0, 1.0, 1.0, 1.0, 1.0, 10.0], 80),
+        ("read-7b-from-llava", 64, 1e-4, vec![10.0, 1.0, 1.0, 1.0, 1.0, 10.0], 80),
+        ("read-13b-from-llava", 64, 3e-4, vec![10.0, 10.0, 2.0, 3.0, 1.0, 1.0], 80),
+        ("read-13b-second-stage", 64, 1e-4, vec![3.0, 10.0, 2.0, 3.0, 1.0, 10.0], 80),
+        ("sesame", 8, 3e-4, vec![12.0, 2.0, 2.0, 1.0], 96),
+        ("lisa", 8, 3e-4, vec![9.0, 3.0, 3.0, 1.0], 160),
+    ] {
+        let config = read(name);
+        let found: Vec<f64> = config.data.datasets.iter().map(|dataset| dataset.rate).collect();
+        let lora = config.lora.as_ref().unwrap();
+        assert_eq!((lora.rank, lora.alpha, lora.dropout), (rank, 16.0, 0.05), "{name}");
+        assert_eq!((config.schedule.learning_rate, found), (rate, rates), "{name}");
+        assert_eq!(config.run.batch_size * config.run.grad_accumulation_steps, items, "{name}");
+        assert_eq!((config.schedule.warmup_steps, config.optimizer.betas), (100, [0.9, 0.95]), "{name}");
+    }
 }

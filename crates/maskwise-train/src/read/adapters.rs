@@ -2,7 +2,7 @@ use crate::TrainError;
 use candle_core::{DType, Device, Tensor, Var};
 use maskwise_models::llama::LlamaModel;
 use maskwise_nn::layers::{Dropout, LowRank};
-use maskwise_nn::weights::TensorSource;
+use maskwise_nn::weights::{TensorInfo, TensorSource};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,25 @@ impl LoraConfig {
         self.targets.iter().any(|target| layer.ends_with(&format!(".{target}")))
     }
 
+    /// The adapted layers among the tensors of a checkpoint, with their widths of input and output.
+    fn layers<'a>(
+        &'a self,
+        tensors: &'a BTreeMap<String, TensorInfo>,
+    ) -> impl Iterator<Item = (&'a str, usize, usize)> {
+        tensors.iter().filter_map(|(name, info)| {
+            let layer = name.strip_suffix(".weight").filter(|layer| layer.starts_with("model.layers."))?;
+            match info.shape.as_slice() {
+                &[output, input] if self.wants(layer) => Some((layer, input, output)),
+                _ => None,
+            }
+        })
+    }
+
+    /// How many numbers the adapters of a checkpoint with these tensors have.
+    pub(crate) fn count(&self, tensors: &BTreeMap<String, TensorInfo>) -> u64 {
+        self.layers(tensors).map(|(_, input, output)| (self.rank * (input + output)) as u64).sum()
+    }
+
     /// New adapters for the layers of a checkpoint, by the names of PEFT without its prefix
     /// (`model.layers.0.self_attn.q_proj.lora_A.default.weight`): A uniform in ±1/√in (Kaiming with a = √5), B zero.
     pub(super) fn new_variables(
@@ -84,12 +103,7 @@ impl LoraConfig {
     ) -> Result<BTreeMap<String, Var>, TrainError> {
         let mut variables = BTreeMap::new();
         let mut generator = Pcg64Mcg::seed_from_u64(seed);
-        for (name, info) in checkpoint.tensors() {
-            let Some(layer) = name.strip_suffix(".weight").filter(|layer| layer.starts_with("model.layers."))
-            else {
-                continue;
-            };
-            let (true, &[output, input]) = (self.wants(layer), info.shape.as_slice()) else { continue };
+        for (layer, input, output) in self.layers(checkpoint.tensors()) {
             let bound = 1.0 / (input as f32).sqrt();
             let a: Vec<f32> = (0..self.rank * input).map(|_| generator.random_range(-bound..bound)).collect();
             let a = Tensor::from_vec(a, (self.rank, input), device)?;
@@ -127,7 +141,10 @@ impl LoraConfig {
     }
 
     /// `W + (B·A)·alpha/rank` in f32, `W` being the weight called `weight_name`, whose adapter is among `variables`.
-    pub(crate) fn merged(
+    ///
+    /// # Errors
+    /// When half of the adapter is not there, or the shapes do not fit.
+    pub fn merged(
         &self,
         weight_name: &str,
         weight: &Tensor,

@@ -49,6 +49,21 @@ impl Part {
         Self::MaskDecoder,
     ];
 
+    /// As `[trainable]` takes it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::EmbedTokens => "embed_tokens",
+            Self::LmHead => "lm_head",
+            Self::LanguageModel => "language_model",
+            Self::MmProjector => "mm_projector",
+            Self::VisionTower => "vision_tower",
+            Self::TextHiddenFcs => "text_hidden_fcs",
+            Self::ImageEncoder => "image_encoder",
+            Self::PromptEncoder => "prompt_encoder",
+            Self::MaskDecoder => "mask_decoder",
+        }
+    }
+
     /// Whether the tensor `name` of the checkpoint or of the vision tower belongs to this part.
     pub fn holds(self, name: &str) -> bool {
         match self {

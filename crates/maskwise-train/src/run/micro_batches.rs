@@ -29,8 +29,7 @@ struct Queue<'i, I> {
 
 impl MicroBatches {
     pub(super) fn new(settings: &RunSettings) -> Result<Self, TrainError> {
-        let cores = || thread::available_parallelism().map_or(1, usize::from);
-        let threads = if settings.threads == 0 { cores() } else { settings.threads };
+        let threads = settings.thread_count();
         let workers = threads.min(settings.grad_accumulation_steps);
         let pool = |threads: usize| {
             let built = ThreadPoolBuilder::new().num_threads(threads).build();

@@ -71,6 +71,12 @@ fn default_best_score() -> String {
 }
 
 impl RunSettings {
+    /// Threads that compute: one per core where `threads` is 0.
+    pub(crate) fn thread_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        if self.threads == 0 { cores() } else { self.threads }
+    }
+
     /// Checks what can be checked without the rest.
     ///
     /// # Errors

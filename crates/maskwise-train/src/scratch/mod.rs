@@ -5,4 +5,5 @@ mod plan;
 mod sizes;
 
 pub use folder::{TokenizerFiles, write_model};
+pub(crate) use plan::Init;
 pub use sizes::{ClipSizes, DecoderSizes, LanguageSizes, ModelSizes, SamSizes};

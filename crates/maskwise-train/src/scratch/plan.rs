@@ -3,7 +3,7 @@ use rand::{Rng, RngExt};
 
 /// How a tensor begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Init {
+pub(crate) enum Init {
     Zeros,
     Ones,
     /// Normal with this deviation.
@@ -25,7 +25,7 @@ pub(super) enum Init {
 
 impl Init {
     /// `count` first values.
-    pub(super) fn values(self, count: usize, generator: &mut impl Rng) -> Vec<f32> {
+    pub(crate) fn values(self, count: usize, generator: &mut impl Rng) -> Vec<f32> {
         match self {
             Self::Zeros => vec![0.0; count],
             Self::Ones => vec![1.0; count],

@@ -1,4 +1,9 @@
+use super::plan::{Planned, checkpoint, vision_tower};
+use candle_core::DType;
+use maskwise_nn::weights::TensorInfo;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 /// The sizes of a READ: everything that the published checkpoints fix and a small one may choose.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -109,6 +114,18 @@ impl ModelSizes {
             },
             decoder: DecoderSizes { dim: 256, heads: 8, intermediate_size: 2048, num_points: 30 },
         }
+    }
+
+    /// The tensors of the checkpoint and of the vision tower, by name, in f32.
+    pub(crate) fn tensors(&self) -> (BTreeMap<String, TensorInfo>, BTreeMap<String, TensorInfo>) {
+        let infos = |planned: Vec<Planned>| {
+            let info = |tensor: Planned| {
+                let info = TensorInfo { shape: tensor.shape, dtype: DType::F32, file: PathBuf::new() };
+                (tensor.name, info)
+            };
+            planned.into_iter().map(info).collect()
+        };
+        (infos(checkpoint(self)), infos(vision_tower(&self.clip)))
     }
 
     /// Checks that the sizes fit each other.

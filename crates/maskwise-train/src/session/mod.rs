@@ -1,11 +1,13 @@
 //! From a recipe to a trained model: what `maskwise train` does, without its terminal.
 
 mod merge;
+mod plan;
 mod read;
 mod start;
 mod vision;
 
 pub use merge::{Which, merge};
+pub use plan::{MemoryEstimate, PlannedPart, TrainingPlan};
 pub use vision::{VisionConfig, VisionSection};
 
 use crate::config::TrainConfig;
@@ -59,7 +61,7 @@ pub trait Watcher {
 }
 
 impl Recipe {
-    /// Reads and checks a recipe; its key `task` says which.
+    /// Reads and checks a recipe; its key `task` says which. Whether the files that it names are there is checked when they are needed.
     ///
     /// # Errors
     /// [`TrainError::Setting`] in one line, with the file and the line or key at fault; [`TrainError::Io`] when there is no file.

@@ -15,6 +15,7 @@ pub(super) fn train(
     begin: Begin,
     watcher: &mut dyn Watcher,
 ) -> Result<Progress, TrainError> {
+    config.check_paths()?;
     let run = &config.run;
     let files = open_model(&config.model, &run.folder, run.seed)?;
     let questions = match files.system.system {

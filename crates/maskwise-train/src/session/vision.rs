@@ -111,6 +111,7 @@ pub(super) fn train(
     begin: Begin,
     watcher: &mut dyn Watcher,
 ) -> Result<Progress, TrainError> {
+    config.model.check_paths()?;
     let (run, vision) = (&config.run, &config.vision);
     let files = open_model(&config.model, &run.folder, run.seed)?;
     let identity = config.identity(fingerprint(&[&files.folder.location()])?)?;

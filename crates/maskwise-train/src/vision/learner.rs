@@ -44,7 +44,7 @@ pub enum Encoder {
 }
 
 impl Encoder {
-    fn parts(self) -> &'static [Part] {
+    pub(crate) fn parts(self) -> &'static [Part] {
         match self {
             Self::Clip => &[Part::VisionTower],
             Self::Sam => &[Part::ImageEncoder, Part::PromptEncoder, Part::MaskDecoder],

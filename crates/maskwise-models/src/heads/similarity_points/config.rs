@@ -10,6 +10,9 @@ pub struct SimilarityPointsConfig {
     pub thresholds: Thresholds,
     /// The grid is reduced by this factor before cells are selected.
     pub down_sample: usize,
+    /// Where in its cell a point lies.
+    #[serde(default)]
+    pub sampling: Sampling,
     /// How the weight of a pixel falls with its distance from the point.
     #[serde(default)]
     pub distance: DistanceWeight,
@@ -44,6 +47,17 @@ pub enum Thresholds {
     },
 }
 
+/// Where in its cell a point lies (the paper's Table 6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Sampling {
+    /// At the weighted mean around the cell's centre, through which the gradient reaches the similarity: discrete to continuous.
+    #[default]
+    Continuous,
+    /// At the cell's centre, a whole pixel, without a gradient.
+    Discrete,
+}
+
 /// The weight of a pixel at distance `d` from a point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,6 +87,7 @@ impl SimilarityPointsConfig {
             num_points: Some(30),
             thresholds: Thresholds::Fixed { t_pos: 0.8, t_neg: 0.2 },
             down_sample: 2,
+            sampling: Sampling::Continuous,
             distance: DistanceWeight::Squared,
             values: SimilarityValues::Normalized,
             map_size: default_map_size(),

@@ -10,7 +10,7 @@ mod continuous;
 mod geometry;
 mod selection;
 
-pub use config::{DistanceWeight, SimilarityPointsConfig, SimilarityValues, Thresholds};
+pub use config::{DistanceWeight, Sampling, SimilarityPointsConfig, SimilarityValues, Thresholds};
 pub use geometry::{AxisRestoration, MapGeometry};
 pub use selection::{SelectedCell, SelectionMap};
 
@@ -24,7 +24,7 @@ pub struct SimilarityPoints {
     pub selection: SelectionMap,
     /// The selected cells in order: positive, negative, neutral.
     pub cells: Vec<SelectedCell>,
-    /// `[points, 2]` f32: (x, y) in pixels of the original image, after DtoC; carries the gradient.
+    /// `[points, 2]` f32: (x, y) in pixels of the original image; after DtoC they carry the gradient.
     pub coordinates: Tensor,
 }
 
@@ -68,8 +68,17 @@ pub fn similarity_points(
     if cells.is_empty() {
         return Err(ModelError::Similarity("no cell was selected".to_owned()));
     }
-    let coordinates = continuous::coordinates(similarity, side, size, &cells, config)?;
+    let coordinates = match config.sampling {
+        Sampling::Continuous => continuous::coordinates(similarity, side, size, &cells, config)?,
+        Sampling::Discrete => centres(&cells, similarity)?,
+    };
     Ok(SimilarityPoints { selection, cells, coordinates })
+}
+
+/// The cells' pixels, `[points, 2]`.
+fn centres(cells: &[SelectedCell], similarity: &Tensor) -> Result<Tensor> {
+    let pixels = cells.iter().flat_map(|cell| [cell.pixel.0 as f32, cell.pixel.1 as f32]);
+    Ok(Tensor::from_vec(pixels.collect::<Vec<_>>(), (cells.len(), 2), similarity.device())?)
 }
 
 /// Step B: the min-max normalised map at the size of the original image, `[height, width]` f32 in 0..1, 0 outside of the

@@ -122,6 +122,9 @@ pub struct SystemConfig {
     pub system: Family,
     /// How similarity becomes points; null prompts SAM with the text embedding alone (LISA, SESAME).
     pub similarity_points: Option<SimilarityPointsConfig>,
+    /// Whether SAM is prompted with the text embedding too; off, with points alone (the paper's Table 6).
+    #[serde(default = "default_text_prompt")]
+    pub text_prompt: bool,
     /// Conversation templates by mode.
     pub conversation: ConversationNames,
     /// Attention heads of SAM's mask decoder, the one size that its tensors do not tell.
@@ -137,6 +140,10 @@ pub struct ConversationNames {
     pub generate: String,
     /// Where the answer stands in the prompt.
     pub teacher_forced: String,
+}
+
+fn default_text_prompt() -> bool {
+    true
 }
 
 fn default_decoder_heads() -> usize {
@@ -159,7 +166,13 @@ impl SystemConfig {
             generate: template(PromptMode::Generate),
             teacher_forced: template(PromptMode::TeacherForced),
         };
-        Self { system: family, similarity_points: points, conversation, sam_decoder_heads: DECODER_HEADS }
+        Self {
+            system: family,
+            similarity_points: points,
+            text_prompt: true,
+            conversation,
+            sam_decoder_heads: DECODER_HEADS,
+        }
     }
 
     /// Checks ranges and names.
@@ -169,6 +182,9 @@ impl SystemConfig {
     pub fn check(&self) -> Result<(), String> {
         if let Some(points) = &self.similarity_points {
             points.check().map_err(|reason| format!("similarity_points: {reason}"))?;
+        }
+        if !self.text_prompt && self.similarity_points.is_none() {
+            return Err("text_prompt is false and similarity_points null; SAM needs at least one".to_owned());
         }
         if self.sam_decoder_heads == 0 {
             return Err("sam_decoder_heads is 0".to_owned());
@@ -208,6 +224,16 @@ mod tests {
             let text = serde_json::to_string_pretty(&config).unwrap();
             assert_eq!(serde_json::from_str::<SystemConfig>(&text).unwrap(), config, "{text}");
         }
+    }
+
+    #[test]
+    fn files_from_before_the_prompt_switches_mean_what_they_did() {
+        let text = r#"{"system": "read", "conversation": {"generate": "vicuna_v1", "teacher_forced": "llava_v1"},
+            "similarity_points": {"num_points": 30, "thresholds": {"fixed": {"t_pos": 0.8, "t_neg": 0.2}}, "down_sample": 2}}"#;
+        let config: SystemConfig = serde_json::from_str(text).unwrap();
+        assert_eq!(config, SystemConfig::published(Family::Read, 4096));
+        let nothing = SystemConfig { text_prompt: false, similarity_points: None, ..config };
+        assert!(nothing.check().unwrap_err().contains("text_prompt is false"));
     }
 
     #[test]

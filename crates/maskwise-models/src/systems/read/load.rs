@@ -39,6 +39,8 @@ pub struct ModelFiles {
     pub inputs: ImageInputs,
     /// A SAM `.pth` to take where the checkpoint has none.
     sam: Option<PathBuf>,
+    /// The folder of the checkpoint's tensors.
+    weights: ModelFolder,
 }
 
 /// What may lie outside of the model folder.
@@ -50,6 +52,9 @@ pub struct ModelPlaces {
     pub vision_tower_candidates: Vec<PathBuf>,
     /// A SAM checkpoint in the published layout, for a model folder without one.
     pub sam: Option<PathBuf>,
+    /// The folder of the checkpoint's tensors, and the one that the vision tower is looked for around, where the model folder holds the
+    /// small files only.
+    pub weights: Option<PathBuf>,
 }
 
 /// The dtype that each part computes in.
@@ -113,7 +118,8 @@ impl ModelFiles {
         let special = tokenizer.special_ids(config.language_model.vocab_size)?;
         let name = config.vision_tower_name().map_err(|reason| at(&config_path, reason))?;
         let (asked, candidates) = (places.vision_tower.as_deref(), &places.vision_tower_candidates);
-        let vision_tower = VisionTower::find(&folder, name, asked, candidates)?;
+        let weights = places.weights.as_ref().map_or_else(|| folder.clone(), ModelFolder::from);
+        let vision_tower = VisionTower::find(&weights, name, asked, candidates)?;
         let vision_config = vision_tower.config()?;
         let clip = vision_tower.preprocessor(vision_config.image_size)?;
         let size = vision_config.image_size;
@@ -135,6 +141,7 @@ impl ModelFiles {
             vision_config,
             inputs: ImageInputs { clip, sam: SamPreprocessor::default() },
             sam: places.sam.clone(),
+            weights,
         };
         files.inputs.sam = SamPreprocessor::new(sam_image_size(files.open_checkpoint()?.as_ref())?);
         Ok(files)
@@ -145,14 +152,14 @@ impl ModelFiles {
     /// # Errors
     /// When the files are missing, damaged or no weights.
     pub fn open_checkpoint(&self) -> Result<Box<dyn TensorSource>> {
-        let checkpoint = open_weights(&self.folder)?;
+        let checkpoint = open_weights(&self.weights)?;
         let checkpoint: Box<dyn TensorSource> =
             Box::new(Filtered::new(checkpoint, |name| !name.starts_with(INSIDE)));
         let has_sam = checkpoint.tensors().keys().any(|name| name.starts_with(SAM_PREFIX));
         let Some(sam) = &self.sam else { return Ok(checkpoint) };
         if has_sam {
             let reason = format!("the checkpoint holds a SAM of its own; leave {} out", sam.display());
-            return Err(at(&self.folder.location(), reason));
+            return Err(at(&self.weights.location(), reason));
         }
         let sam = Renamed::under(weights::open_file(sam)?, SAM_PREFIX);
         Ok(Box::new(Merged::new(vec![checkpoint, Box::new(sam)])?))
@@ -195,9 +202,18 @@ impl ModelFiles {
     /// # Errors
     /// [`ModelError::Weights`] with every defect.
     pub fn check_shapes(&self) -> Result<()> {
-        let shapes = |source| Weights::new(Box::new(ShapesOnly(source)), DType::F32, &Device::Cpu);
-        let language = shapes(self.open_checkpoint()?);
-        let vision = shapes(self.open_vision_tower()?);
+        self.check_shapes_of(self.open_checkpoint()?.as_ref(), self.open_vision_tower()?.as_ref())
+    }
+
+    /// As [`ModelFiles::check_shapes`], of other tensors than those of the folder.
+    ///
+    /// # Errors
+    /// [`ModelError::Weights`] with every defect.
+    pub fn check_shapes_of(&self, checkpoint: &dyn TensorSource, tower: &dyn TensorSource) -> Result<()> {
+        let shapes = |source: &dyn TensorSource| {
+            Weights::new(Box::new(ShapesOnly(source.tensors().clone())), DType::F32, &Device::Cpu)
+        };
+        let (language, vision) = (shapes(checkpoint), shapes(tower));
         self.build(&PartWeights { sam: language.clone(), language, vision }).map(|_| ())
     }
 
@@ -212,11 +228,14 @@ impl ModelFiles {
     /// Builds the networks over given weights, strictly; a trainer gives its variables.
     ///
     /// # Errors
-    /// [`ModelError::Weights`] with every defect, or what reading says.
+    /// [`ModelError::Weights`] with every defect, [`ModelError::Points`] when nothing prompts SAM, or what reading says.
     pub fn build(&self, parts: &PartWeights) -> Result<ReadModel> {
+        self.system.check().map_err(ModelError::Points)?;
         let points = self.system.similarity_points.clone();
         let heads = self.system.sam_decoder_heads;
-        let model = ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, parts)?;
+        let mut model =
+            ReadModel::load(&self.config, &self.vision_config, points, heads, self.special, parts)?;
+        model.text_prompt = self.system.text_prompt;
         parts.language.finish()?;
         parts.vision.finish()?;
         model.sam.image_encoder.check_depth()?;
@@ -225,16 +244,15 @@ impl ModelFiles {
 }
 
 /// The shapes of a source without its values: every tensor reads as zeros that take no memory.
-struct ShapesOnly(Box<dyn TensorSource>);
+struct ShapesOnly(BTreeMap<String, TensorInfo>);
 
 impl TensorSource for ShapesOnly {
     fn tensors(&self) -> &BTreeMap<String, TensorInfo> {
-        self.0.tensors()
+        &self.0
     }
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> std::result::Result<Tensor, WeightsError> {
-        let info =
-            self.0.tensors().get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
+        let info = self.0.get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
         Ok(Tensor::zeros((), dtype, device)?.broadcast_as(info.shape.as_slice())?)
     }
 }

@@ -27,6 +27,8 @@ pub struct ReadModel {
     pub sam: Sam,
     /// How similarity becomes points; none prompts SAM with the text embedding alone.
     pub similarity_points: Option<SimilarityPointsConfig>,
+    /// Whether SAM is prompted with the text embedding; without it there must be points.
+    pub text_prompt: bool,
     /// Token ids by vocabulary lookup.
     pub special: SpecialIds,
     pub(super) vision_dtype: DType,
@@ -46,7 +48,7 @@ pub struct PartWeights {
 }
 
 impl ReadModel {
-    /// Builds the model; the caller ends with [`Weights::finish`] on the checkpoint and on the tower.
+    /// Builds the model, with the text prompt; the caller ends with [`Weights::finish`] on the checkpoint and on the tower.
     ///
     /// # Errors
     /// When the configuration does not fit the tensors, or reading fails.
@@ -68,6 +70,7 @@ impl ReadModel {
             text_hidden_fcs: TextHiddenFcs::load(width, &model.pp("text_hidden_fcs"))?,
             sam: Sam::load(decoder_heads, weights.language.dtype(), &weights.sam.pp("model.visual_model"))?,
             similarity_points,
+            text_prompt: true,
             special,
             vision_dtype: weights.vision.dtype(),
             language_dtype: weights.language.dtype(),

@@ -33,9 +33,9 @@ pub struct SegmentedMask {
     pub points: Option<SimilarityPoints>,
     /// The points in the frame of SAM's square input, `[1, points, 2]` f32.
     pub sam_points: Option<Tensor>,
-    /// The text prompt, `[dim]`.
+    /// The text prompt, `[dim]`; SAM does not see it where the model prompts with points alone.
     pub seg_embedding: Tensor,
-    /// The prompt tokens, `[tokens, dim]`: points, padding point, text.
+    /// The prompt tokens, `[tokens, dim]`: points, padding point, text, those of them that the model uses.
     pub sparse: Tensor,
 }
 
@@ -131,7 +131,8 @@ impl ReadModel {
             None => None,
         };
         let text: Vec<&Tensor> = group.iter().map(|prompt| &prompt.embedding).collect();
-        let prompts = Prompts { points, text: Some(Tensor::stack(&text, 0)?), ..Prompts::default() };
+        let text = if self.text_prompt { Some(Tensor::stack(&text, 0)?) } else { None };
+        let prompts = Prompts { points, text, ..Prompts::default() };
         let prompts = self.sam.prompt_encoder.forward(&prompts)?;
         let prediction = self.sam.decode(inputs.embedding, &prompts, false)?;
         let image_size = self.sam.image_encoder.image_size();
