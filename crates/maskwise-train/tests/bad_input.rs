@@ -28,6 +28,8 @@ impl Watcher for Quiet {
     }
 
     fn validated(&mut self, _: u64, _: &[(String, f64)]) {}
+
+    fn notice(&mut self, _: &str) {}
 }
 
 fn train(folder: &Path, text: &str, begin: Begin) -> Result<(), TrainError> {
