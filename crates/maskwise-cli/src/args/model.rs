@@ -59,7 +59,7 @@ impl ModelArguments {
             places: ModelPlaces {
                 vision_tower: self.vision_tower.clone(),
                 sam: self.sam.clone(),
-                vision_tower_candidates: Vec::new(),
+                ..ModelPlaces::default()
             },
             points: PointsChoice {
                 none: self.no_points,

@@ -12,7 +12,7 @@ pub(crate) fn run(arguments: &ConvertArguments, quiet: bool) -> anyhow::Result<E
         places: ModelPlaces {
             vision_tower: arguments.vision_tower.clone(),
             sam: arguments.sam.clone(),
-            vision_tower_candidates: Vec::new(),
+            ..ModelPlaces::default()
         },
         allow_untrained: arguments.allow_untrained,
     };

@@ -10,7 +10,7 @@ pub(crate) fn run(arguments: &InspectArguments) -> anyhow::Result<Ending> {
     let places = ModelPlaces {
         vision_tower: arguments.vision_tower.clone(),
         sam: arguments.sam.clone(),
-        vision_tower_candidates: Vec::new(),
+        ..ModelPlaces::default()
     };
     let inspection = inspect(&arguments.model, places, &Environment::from_env())?;
     let mut out = io::stdout().lock();
