@@ -209,7 +209,7 @@ fn file_with_header(header: &str, data: usize) -> Vec<u8> {
     bytes
 }
 
-fn open_bytes(bytes: &[u8]) -> Result<Box<dyn TensorSource>, WeightsError> {
+fn open_written(bytes: &[u8]) -> Result<Box<dyn TensorSource>, WeightsError> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.safetensors");
     std::fs::write(&path, bytes).unwrap();
@@ -219,7 +219,7 @@ fn open_bytes(bytes: &[u8]) -> Result<Box<dyn TensorSource>, WeightsError> {
 #[test]
 fn broken_headers_are_refused() {
     let good = r#"{"__metadata__":{"a":"b"},"t":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}  "#;
-    assert!(open_bytes(&file_with_header(good, 8)).is_ok());
+    assert!(open_written(&file_with_header(good, 8)).is_ok());
     let broken = [
         (good, 9),
         ("{", 0),
@@ -241,20 +241,20 @@ fn broken_headers_are_refused() {
         ),
     ];
     for (header, data) in broken {
-        let error = open_bytes(&file_with_header(header, data)).err().unwrap();
+        let error = open_written(&file_with_header(header, data)).err().unwrap();
         assert!(matches!(error, WeightsError::InvalidSafetensors { .. }), "{header}: {error}");
     }
     let eight_bits = r#"{"t":{"dtype":"F8_E4M3","shape":[2],"data_offsets":[0,2]}}"#;
     assert!(matches!(
-        open_bytes(&file_with_header(eight_bits, 2)),
+        open_written(&file_with_header(eight_bits, 2)),
         Err(WeightsError::UnsupportedDtype { .. })
     ));
-    assert!(matches!(open_bytes(&file_with_header(good, 7)), Err(WeightsError::Truncated { .. })));
+    assert!(matches!(open_written(&file_with_header(good, 7)), Err(WeightsError::Truncated { .. })));
     let mut endless = file_with_header(good, 8);
     endless[..8].copy_from_slice(&(1_u64 << 40).to_le_bytes());
-    assert!(matches!(open_bytes(&endless), Err(WeightsError::InvalidSafetensors { .. })));
+    assert!(matches!(open_written(&endless), Err(WeightsError::InvalidSafetensors { .. })));
     endless[..8].copy_from_slice(&90_000_000_u64.to_le_bytes());
-    assert!(matches!(open_bytes(&endless), Err(WeightsError::Truncated { .. })));
+    assert!(matches!(open_written(&endless), Err(WeightsError::Truncated { .. })));
 }
 
 #[test]
