@@ -146,7 +146,7 @@ fn tensorboard_itself_reads_the_files() {
     let python = std::env::var("MASKWISE_PYTHON").unwrap_or_else(|_| "python3".to_owned());
     let run = |arguments: &[&str]| Command::new(&python).arg("-c").args(arguments).output();
     if !run(&["import tensorboard"]).is_ok_and(|output| output.status.success()) {
-        eprintln!("skipped: {python} has no tensorboard");
+        eprintln!("not run: {python} has no tensorboard");
         return;
     }
     let folder = tempfile::tempdir().unwrap();
