@@ -6,6 +6,7 @@ Prints the losses of the batch (to be compared with the Rust side's) and the med
 its prefix in one packed row, as in the trainer, which is the quickest form that PyTorch has too; attention is
 scaled_dot_product_attention with an additive mask.
 """
+import json
 import resource
 import sys
 import time
@@ -16,6 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "golden"))
+from sam_reference import DecoderAttention  # noqa: E402
 from tiny_read import IMAGE, Sasp, load, sasp  # noqa: E402
 
 
@@ -102,7 +104,11 @@ def losses(read, items, packed, settings):
 def main(folder, batch, steps=8):
     torch.set_num_threads(2)
     read, tokenizer = load(folder)
-    points = __import__("json").loads((Path(folder) / "maskwise.json").read_text())["similarity_points"]
+    system = json.loads((Path(folder) / "maskwise.json").read_text())
+    points = system["similarity_points"]
+    for module in read.modules():
+        if isinstance(module, DecoderAttention):
+            module.heads = system["sam_decoder_heads"]
     settings = Sasp(num_points=points["num_points"], t_pos=points["thresholds"]["fixed"]["t_pos"],
                     t_neg=points["thresholds"]["fixed"]["t_neg"], down_sample=points["down_sample"])
     items = read_batch(batch)
