@@ -38,25 +38,3 @@ impl Sample {
         self.exists == self.found
     }
 }
-
-/// Intersection and union in pixels of a prediction with a truth of the values 0 and 1; where the truth is 255 nothing counts
-/// (spec 7.1).
-pub(crate) fn overlap(prediction: &[u8], truth: &[u8]) -> (u64, u64) {
-    let (mut intersection, mut union) = (0, 0);
-    for (found, wanted) in prediction.iter().zip(truth).filter(|(_, truth)| **truth != 255) {
-        let (found, wanted) = (*found != 0, *wanted == 1);
-        intersection += u64::from(found && wanted);
-        union += u64::from(found || wanted);
-    }
-    (intersection, union)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ignored_pixels_count_nowhere() {
-        assert_eq!(overlap(&[1, 1, 0, 1, 0], &[1, 0, 1, 255, 255]), (1, 3));
-    }
-}

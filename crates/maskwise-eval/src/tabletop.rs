@@ -1,8 +1,8 @@
 //! The Tabletop world as a benchmark: generated answers, by family of questions.
 
-use crate::sample::overlap;
 use crate::{EvalError, Sample, Summary};
 use maskwise::Segmenter;
+use maskwise::mask::overlap_with_target;
 use maskwise::tabletop::{QuestionFamily, QuestionWeights, SceneConfig, Split, World};
 use rayon::prelude::*;
 
@@ -42,7 +42,7 @@ pub fn evaluate(
         let prediction = answer.masks.first().map_or(&empty, |mask| &mask.mask.data);
         let (intersection, union) = match answer.masks.is_empty() {
             true => (0, item.target.iter().filter(|value| **value == 1).count() as u64),
-            false => overlap(prediction, &item.target),
+            false => overlap_with_target(prediction, &item.target),
         };
         on_progress();
         Ok(Sample {

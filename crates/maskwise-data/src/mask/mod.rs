@@ -179,6 +179,18 @@ impl Mask {
     }
 }
 
+/// Intersection and union in pixels of a prediction (0 or 1) with a target of the values 0 and 1; where the target is 255 nothing counts
+/// (spec 7.1).
+pub fn overlap_with_target(prediction: &[u8], target: &[u8]) -> (u64, u64) {
+    let (mut intersection, mut union) = (0, 0);
+    for (found, wanted) in prediction.iter().zip(target).filter(|(_, target)| **target != 255) {
+        let (found, wanted) = (*found != 0, *wanted == 1);
+        intersection += u64::from(found && wanted);
+        union += u64::from(found || wanted);
+    }
+    (intersection, union)
+}
+
 fn check_length(found: usize, height: usize, width: usize) -> Result<(), MaskError> {
     if height.checked_mul(width) == Some(found) {
         return Ok(());
@@ -206,6 +218,12 @@ mod tests {
             MaskError::NotANumber { index: 1 }
         );
         assert!(matches!(Mask::from_logits(&[0.0; 5], 2, 3), Err(MaskError::Length { found: 5, .. })));
+    }
+
+    #[test]
+    fn ignored_pixels_count_nowhere() {
+        assert_eq!(overlap_with_target(&[1, 1, 0, 1, 0], &[1, 0, 1, 255, 255]), (1, 3));
+        assert_eq!(overlap_with_target(&[0, 0], &[0, 255]), (0, 0));
     }
 
     #[test]

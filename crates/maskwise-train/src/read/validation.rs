@@ -4,7 +4,7 @@ use candle_core::{DType, Tensor};
 use maskwise_data::dataset::{ValidationDataset, ValidationItem};
 use maskwise_data::draw::{Layer, OverlayStyle, PointMark, draw_points, heat_map, overlay, palette_color};
 use maskwise_data::image::RgbImage;
-use maskwise_data::mask::Mask;
+use maskwise_data::mask::{Mask, overlap_with_target};
 use maskwise_data::text::ConversationTemplate;
 use maskwise_data::text::prompt::{question_prompt, tokenize_image_prompt};
 use maskwise_models::heads::similarity_points::full_resolution_map;
@@ -120,15 +120,17 @@ fn measure(
         None => None,
     };
     let prediction = match &segmented {
-        Some(mask) => mask.logits.flatten_all()?.to_vec1::<f32>()?.iter().map(|logit| *logit > 0.0).collect(),
-        None => vec![false; item.target.len()],
+        Some(mask) => {
+            mask.logits.flatten_all()?.to_vec1::<f32>()?.iter().map(|logit| u8::from(*logit > 0.0)).collect()
+        }
+        None => vec![0; item.target.len()],
     };
     let picture = match with_picture {
         true => Some(draw(&item, segmented.as_ref(), &prediction, model)?),
         false => None,
     };
-    let (intersection, union) = overlap(&prediction, &item.target);
-    let found = prediction.contains(&true);
+    let (intersection, union) = overlap_with_target(&prediction, &item.target);
+    let found = prediction.contains(&1);
     Ok(Some(Measured { intersection, union, exists: item.exists, found, picture }))
 }
 
@@ -146,22 +148,11 @@ fn segment(
     Ok(model.segment_positions(ids, hidden, &[position], inputs)?.remove(0))
 }
 
-/// Intersection and union in pixels; where the target is 255 nothing counts (spec 7.1).
-fn overlap(prediction: &[bool], target: &[u8]) -> (u64, u64) {
-    let (mut intersection, mut union) = (0, 0);
-    for (found, target) in prediction.iter().zip(target).filter(|(_, target)| **target != 255) {
-        let wanted = *target == 1;
-        intersection += u64::from(*found && wanted);
-        union += u64::from(*found || wanted);
-    }
-    (intersection, union)
-}
-
 /// Image, truth, similarity with points, prediction, side by side.
 fn draw(
     item: &ValidationItem,
     segmented: Option<&SegmentedMask>,
-    prediction: &[bool],
+    prediction: &[u8],
     model: &ReadModel,
 ) -> Result<RgbImage, TrainError> {
     let (width, height) = (item.image.width() as usize, item.image.height() as usize);
@@ -173,7 +164,7 @@ fn draw(
             .map_err(|error| other(error.into()))
     };
     let truth = tinted(item.target.iter().map(|value| u8::from(*value == 1)).collect())?;
-    let found = tinted(prediction.iter().map(|found| u8::from(*found)).collect())?;
+    let found = tinted(prediction.to_vec())?;
     let mut similarity = item.image.clone();
     if let Some(mask) = segmented {
         let map_size = model.similarity_points.as_ref().map_or(336, |config| config.map_size);
@@ -218,17 +209,5 @@ impl ReadLearner {
         let prompt = question_prompt(template, question, answer);
         let ids = prompt.and_then(|prompt| tokenize_image_prompt(&self.files().tokenizer, &prompt));
         ids.map_err(|error| TrainError::Other(error.into()))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ignored_pixels_count_nowhere() {
-        let prediction = [true, true, false, true, false];
-        assert_eq!(overlap(&prediction, &[1, 0, 1, 255, 255]), (1, 3));
-        assert_eq!(overlap(&[false, false], &[0, 255]), (0, 0));
     }
 }

@@ -5,6 +5,7 @@ use crate::{Gradients, Learner, LossTerms, MicroBatch, Parameters, TrainError};
 use candle_core::{DType, Device, Tensor, Var};
 use maskwise_data::dataset::SampleRng;
 use maskwise_data::image::PixelValues;
+use maskwise_data::mask::overlap_with_target;
 use maskwise_data::tabletop::Scene;
 use maskwise_models::heads::similarity_points::{SimilarityPoints, similarity_points};
 use maskwise_models::sam::{PointPrompt, Prompts, postprocess_masks};
@@ -181,13 +182,9 @@ impl VisionLearner {
         for target in &item.targets {
             let told = VisionTarget { with_text: true, with_points: true, ..target.clone() };
             let logits = self.decode(model, item, &embedding, &[&told])?.flatten_all()?.to_vec1::<f32>()?;
-            let (mut inside, mut union) = (0_u32, 0_u32);
-            for (logit, truth) in logits.iter().zip(&target.mask.data) {
-                let (found, truth) = (*logit > 0.0, *truth != 0);
-                inside += u32::from(found && truth);
-                union += u32::from(found || truth);
-            }
-            iou += f64::from(inside) / f64::from(union.max(1));
+            let prediction: Vec<u8> = logits.iter().map(|logit| u8::from(*logit > 0.0)).collect();
+            let (intersection, union) = overlap_with_target(&prediction, &target.mask.data);
+            iou += intersection as f64 / union.max(1) as f64;
         }
         Ok((iou, item.targets.len(), right))
     }
