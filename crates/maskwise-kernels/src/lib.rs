@@ -10,6 +10,7 @@ pub mod elementwise;
 pub mod gemv;
 pub mod mask_losses;
 pub mod matmul;
+pub mod newton_schulz;
 pub mod norms;
 pub mod optimizer;
 pub mod resize;

@@ -15,7 +15,7 @@ use maskwise_models::systems::read::{ModelFiles, ModelPlaces, PartTypes};
 use maskwise_train::read::{
     FeatureSettings, LossWeights, Part, PreparedItem, ReadLearner, ReadSettings, TrainedWeightsConfig,
 };
-use maskwise_train::{AdamW, AdamWConfig, GradientSum, Learner, MicroBatch};
+use maskwise_train::{GradientSum, Learner, MicroBatch, Optimizer, OptimizerConfig};
 use std::collections::HashMap;
 use std::path::Path;
 use std::time::Instant;
@@ -59,7 +59,7 @@ fn main() -> Result<(), Failure> {
 
     let pool = || rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let pools = [pool()?, pool()?];
-    let mut optimizer = AdamW::new(AdamWConfig::default(), learner.parameters())?;
+    let mut optimizer = Optimizer::new(OptimizerConfig::default(), learner.parameters())?;
     let mut times = Vec::new();
     for _ in 0..steps {
         let start = Instant::now();

@@ -13,7 +13,7 @@
 //! and the position.
 
 use crate::optimizer::Moment;
-use crate::{AdamW, Parameters, TrainError};
+use crate::{Optimizer, Parameters, TrainError};
 use candle_core::{DType, Device, Tensor};
 use maskwise_data::atomic::write_atomic;
 use maskwise_nn::weights::{SafetensorsFile, TensorPlan, TensorSource, WeightsError, write_safetensors};
@@ -221,7 +221,7 @@ impl Checkpoints {
     pub fn save(
         &self,
         parameters: &Parameters,
-        optimizer: &AdamW,
+        optimizer: &Optimizer,
         progress: &Progress,
         identity: &RunIdentity,
         saving: &mut dyn FnMut(usize, usize),
@@ -276,7 +276,7 @@ impl Checkpoints {
     pub fn load(
         &self,
         parameters: &Parameters,
-        optimizer: &mut AdamW,
+        optimizer: &mut Optimizer,
         identity: &RunIdentity,
     ) -> Result<Option<Progress>, TrainError> {
         let Some(folder) = self.last()? else { return Ok(None) };
@@ -287,7 +287,7 @@ impl Checkpoints {
         let kept = SafetensorsFile::open(&folder.join(PARAMETERS))?;
         compare_tensors(&kept, &parameter_plans(parameters)).map_err(refuse)?;
         let moments = SafetensorsFile::open(&folder.join(OPTIMIZER))?;
-        compare_tensors(&moments, &moment_plans(parameters)).map_err(refuse)?;
+        compare_tensors(&moments, &moment_plans(parameters, optimizer)).map_err(refuse)?;
         if let Some((name, _)) =
             parameters.iter().find(|(name, _)| !state.optimizer_steps.contains_key(*name))
         {
@@ -298,8 +298,8 @@ impl Checkpoints {
             variable.set(&kept.read(name, DType::F32, variable.device())?)?;
             let read = |key: String| moments.read(&key, DType::F32, variable.device());
             let steps = state.optimizer_steps[name];
-            let moment =
-                Moment { steps, first: read(first_moment(name))?, second: read(second_moment(name))? };
+            let second = optimizer.has_second_moment(name).then(|| read(second_moment(name))).transpose()?;
+            let moment = Moment { steps, first: read(first_moment(name))?, second };
             optimizer.restore(name, &moment)?;
         }
         // Killed between the two pointers, `best` is one behind.
@@ -333,9 +333,10 @@ fn parameter_plans(parameters: &Parameters) -> Vec<TensorPlan> {
     parameters.iter().map(|(name, variable)| plan(name.to_owned(), variable.dims())).collect()
 }
 
-fn moment_plans(parameters: &Parameters) -> Vec<TensorPlan> {
+fn moment_plans(parameters: &Parameters, optimizer: &Optimizer) -> Vec<TensorPlan> {
     let both = |(name, variable): (&str, &candle_core::Var)| {
-        [plan(first_moment(name), variable.dims()), plan(second_moment(name), variable.dims())]
+        let second = optimizer.has_second_moment(name).then(|| plan(second_moment(name), variable.dims()));
+        [Some(plan(first_moment(name), variable.dims())), second].into_iter().flatten()
     };
     parameters.iter().flat_map(both).collect()
 }
@@ -343,13 +344,14 @@ fn moment_plans(parameters: &Parameters) -> Vec<TensorPlan> {
 fn write_files(
     folder: &Path,
     parameters: &Parameters,
-    optimizer: &AdamW,
+    optimizer: &Optimizer,
     state: &State,
     saving: &mut dyn FnMut(usize, usize),
 ) -> Result<(), TrainError> {
     fs::create_dir_all(folder).map_err(|error| TrainError::io("create", folder, error))?;
     let unknown = |name: &str| WeightsError::UnknownTensor { name: name.to_owned() };
-    let (mut written, total) = (0, 3 * parameters.iter().len());
+    let moments = moment_plans(parameters, optimizer);
+    let (mut written, total) = (0, parameters.iter().len() + moments.len());
     let mut count = || {
         saving(written, total);
         written += 1;
@@ -358,12 +360,12 @@ fn write_files(
         count();
         Ok(parameters.get(name).ok_or_else(|| unknown(name))?.as_detached_tensor())
     })?;
-    write_safetensors(&folder.join(OPTIMIZER), &moment_plans(parameters), &BTreeMap::new(), |key| {
+    write_safetensors(&folder.join(OPTIMIZER), &moments, &BTreeMap::new(), |key| {
         count();
         let (kind, name) = key.split_once('/').ok_or_else(|| unknown(key))?;
         let variable = parameters.get(name).ok_or_else(|| unknown(key))?;
         let moment = optimizer.moment(name, variable).map_err(|_| unknown(key))?;
-        Ok(if kind == "first" { moment.first } else { moment.second })
+        if kind == "first" { Ok(moment.first) } else { moment.second.ok_or_else(|| unknown(key)) }
     })?;
     let text = serde_json::to_vec_pretty(state).map_err(|error| TrainError::Other(error.into()))?;
     write_atomic(&folder.join(STATE), |writer| writer.write_all(&text))?;

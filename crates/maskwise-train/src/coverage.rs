@@ -5,15 +5,22 @@ use maskwise_data::mask::Mask;
 pub(crate) fn coverage(mask: &Mask, grid: usize) -> Vec<f32> {
     let side = mask.width.min(mask.height);
     let (left, top) = ((mask.width - side) / 2, (mask.height - side) / 2);
-    let mut counts = vec![0.0_f32; grid * grid];
+    // Cell `c` holds the pixels from `starts[c]` to `starts[c + 1]`.
+    let starts: Vec<usize> = (0..=grid).map(|cell| (cell * side).div_ceil(grid)).collect();
+    let mut counts = vec![0_u32; grid * grid];
     for (y, row) in mask.data.chunks_exact(mask.width).skip(top).take(side).enumerate() {
+        let row = &row[left..left + side];
+        // Most rows of most masks are empty, which is seen at a glance.
+        if row.iter().all(|value| *value == 0) {
+            continue;
+        }
         let cells = &mut counts[y * grid / side * grid..][..grid];
-        for (x, value) in row[left..left + side].iter().enumerate().filter(|(_, value)| **value != 0) {
-            cells[x * grid / side] += f32::from(*value);
+        for (cell, span) in cells.iter_mut().zip(starts.windows(2)) {
+            *cell += row[span[0]..span[1]].iter().map(|value| u32::from(*value)).sum::<u32>();
         }
     }
     let per_cell = (side * side) as f32 / (grid * grid) as f32;
-    counts.iter().map(|count| (count / per_cell).min(1.0)).collect()
+    counts.iter().map(|count| (*count as f32 / per_cell).min(1.0)).collect()
 }
 
 #[cfg(test)]
@@ -28,5 +35,9 @@ mod tests {
         wide.data[2] = 1;
         wide.data[8] = 1;
         assert_eq!(coverage(&wide, 2), [0.25, 0.0, 0.0, 0.0]);
+        // Cells that do not divide the side: pixel x lies in cell ⌊x·grid/side⌋.
+        let mut uneven = Mask::empty(5, 5);
+        uneven.data[..5].fill(1);
+        assert_eq!(coverage(&uneven, 3)[..3], [2.0, 2.0, 1.0].map(|count: f32| count * 9.0 / 25.0));
     }
 }

@@ -25,7 +25,7 @@ pub use fingerprint::fingerprint;
 pub use gradients::{GradientSum, clip_coefficient, first_not_finite, global_norm};
 pub use learner::Gradients;
 pub use learner::{Learner, LossTerms, MicroBatch};
-pub use optimizer::{AdamW, AdamWConfig, Moment, ParameterGroup};
+pub use optimizer::{Moment, MuonConfig, Optimizer, OptimizerConfig, ParameterGroup};
 pub use parameters::Parameters;
 pub use run::{Observer, RunSettings, StepReport, Trainer, Validation, prepared_items, write_run_record};
 pub use schedule::{Decay, Schedule};

@@ -26,7 +26,7 @@ use maskwise_train::read::{
     TrainedWeightsConfig,
 };
 use maskwise_train::{
-    AdamW, AdamWConfig, Decay, Gradients, Learner, LossTerms, MicroBatch, Schedule, clip_coefficient,
+    Decay, Gradients, Learner, LossTerms, MicroBatch, Optimizer, OptimizerConfig, Schedule, clip_coefficient,
     global_norm,
 };
 use std::collections::BTreeMap;
@@ -439,7 +439,7 @@ fn train_as_recorded(folder: &Path, goldens: &Goldens, run: &str) -> ReadLearner
     let learner = learner(folder, goldens, false);
     let items = items(folder, goldens, &learner);
     let (schedule, total) = schedule(goldens, run);
-    let mut optimizer = AdamW::new(AdamWConfig::default(), learner.parameters()).unwrap();
+    let mut optimizer = Optimizer::new(OptimizerConfig::default(), learner.parameters()).unwrap();
     let mut smallest: Vec<Option<Tensor>> = vec![None; learner.parameters().iter().len()];
     let recorded_steps: Vec<usize> = (0..goldens.value("steps").as_array().unwrap().len())
         .filter(|index| goldens.value("steps")[*index]["run"] == run)

@@ -4,7 +4,7 @@
 
 mod toy;
 
-use maskwise_train::{AdamWConfig, RunIdentity, RunSettings, Trainer};
+use maskwise_train::{OptimizerConfig, RunIdentity, RunSettings, Trainer};
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -179,7 +179,8 @@ fn another_run_is_not_continued() {
     run(&toy, start(&toy, &settings).unwrap(), &mut Watcher::default()).unwrap();
     let refused = |toy: &Toy, identity: RunIdentity| {
         let before = toy.weight();
-        let resumed = Trainer::resume(toy, settings.clone(), schedule(), AdamWConfig::default(), identity);
+        let resumed =
+            Trainer::resume(toy, settings.clone(), schedule(), OptimizerConfig::default(), identity);
         let error = resumed.err().unwrap().to_string();
         assert!(error.starts_with("cannot resume from") && error.lines().count() == 1, "{error}");
         assert_eq!(toy.weight(), before);

@@ -6,7 +6,7 @@ mod datasets;
 use crate::read::{AnswerMode, LoraConfig, LossWeights, Part};
 use crate::run::RunSettings;
 use crate::session::Task;
-use crate::{AdamWConfig, Schedule, TrainError};
+use crate::{OptimizerConfig, Schedule, TrainError};
 use maskwise_data::dataset::Convention;
 use maskwise_models::systems::read::Family;
 use serde::de::DeserializeOwned;
@@ -34,9 +34,9 @@ pub struct TrainConfig {
     /// The weights of the loss.
     #[serde(default)]
     pub loss: LossWeights,
-    /// AdamW.
+    /// How parameters are updated.
     #[serde(default)]
-    pub optimizer: AdamWConfig,
+    pub optimizer: OptimizerConfig,
     /// The learning rate.
     pub schedule: Schedule,
     /// Length and rhythm.

@@ -10,7 +10,7 @@ pub use report::{Observer, StepReport, Validation};
 
 use crate::checkpoint::BestScore;
 use crate::log::RunLog;
-use crate::{AdamW, AdamWConfig, Checkpoints, Learner, Progress, RunIdentity, Schedule, TrainError};
+use crate::{Checkpoints, Learner, Optimizer, OptimizerConfig, Progress, RunIdentity, Schedule, TrainError};
 use crate::{clip_coefficient, global_norm};
 use maskwise_data::atomic::write_atomic;
 use meter::Meter;
@@ -106,7 +106,7 @@ pub struct Trainer<'a, L: Learner> {
     settings: RunSettings,
     schedule: Schedule,
     maximum_norm: f64,
-    optimizer: AdamW,
+    optimizer: Optimizer,
     checkpoints: Checkpoints,
     identity: RunIdentity,
     progress: Progress,
@@ -123,7 +123,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
         learner: &'a L,
         settings: RunSettings,
         schedule: Schedule,
-        optimizer: AdamWConfig,
+        optimizer: OptimizerConfig,
         identity: RunIdentity,
     ) -> Result<Self, TrainError> {
         let checkpoints = open(&settings, &schedule)?;
@@ -132,7 +132,7 @@ impl<'a, L: Learner> Trainer<'a, L> {
                 format!("holds a run already ({}); resume it or choose another folder", last.display());
             return Err(TrainError::setting(settings.folder.display().to_string(), reason));
         }
-        let state = AdamW::new(optimizer.clone(), learner.parameters())?;
+        let state = Optimizer::new(optimizer.clone(), learner.parameters())?;
         Self::new(learner, settings, schedule, optimizer, identity, (checkpoints, state, Progress::default()))
     }
 
@@ -144,11 +144,11 @@ impl<'a, L: Learner> Trainer<'a, L> {
         learner: &'a L,
         settings: RunSettings,
         schedule: Schedule,
-        optimizer: AdamWConfig,
+        optimizer: OptimizerConfig,
         identity: RunIdentity,
     ) -> Result<Self, TrainError> {
         let checkpoints = open(&settings, &schedule)?;
-        let mut state = AdamW::new(optimizer.clone(), learner.parameters())?;
+        let mut state = Optimizer::new(optimizer.clone(), learner.parameters())?;
         let progress = checkpoints.load(learner.parameters(), &mut state, &identity)?.unwrap_or_default();
         Self::new(learner, settings, schedule, optimizer, identity, (checkpoints, state, progress))
     }
@@ -157,9 +157,9 @@ impl<'a, L: Learner> Trainer<'a, L> {
         learner: &'a L,
         settings: RunSettings,
         schedule: Schedule,
-        optimizer: AdamWConfig,
+        optimizer: OptimizerConfig,
         identity: RunIdentity,
-        (checkpoints, state, progress): (Checkpoints, AdamW, Progress),
+        (checkpoints, state, progress): (Checkpoints, Optimizer, Progress),
     ) -> Result<Self, TrainError> {
         let log = RunLog::open(&settings.folder, progress.step)?;
         let micro_batches = MicroBatches::new(&settings)?;

@@ -3,8 +3,8 @@ use super::{Begin, Task, Watched, Watcher};
 use crate::config::ModelSection;
 use crate::vision::{Encoder, VisionItem, VisionLearner};
 use crate::{
-    AdamWConfig, Progress, RunIdentity, RunSettings, Schedule, TrainError, Trainer, Validation, fingerprint,
-    prepared_items, write_run_record,
+    OptimizerConfig, Progress, RunIdentity, RunSettings, Schedule, TrainError, Trainer, Validation,
+    fingerprint, prepared_items, write_run_record,
 };
 use candle_core::Device;
 use maskwise_data::tabletop::{SceneConfig, Split, World};
@@ -23,9 +23,9 @@ pub struct VisionConfig {
     /// What is seen and asked.
     #[serde(default)]
     pub vision: VisionSection,
-    /// AdamW.
+    /// How parameters are updated.
     #[serde(default)]
-    pub optimizer: AdamWConfig,
+    pub optimizer: OptimizerConfig,
     /// The learning rate.
     pub schedule: Schedule,
     /// Length and rhythm.
@@ -96,7 +96,7 @@ impl VisionConfig {
                 "targets_per_picture": self.vision.targets_per_picture,
             },
             "optimizer": { "betas": self.optimizer.betas, "epsilon": self.optimizer.epsilon,
-                "weight_decay": self.optimizer.weight_decay, "groups": self.optimizer.groups,
+                "weight_decay": self.optimizer.weight_decay, "groups": self.optimizer.groups, "muon": self.optimizer.muon,
                 "max_gradient_norm": self.optimizer.max_gradient_norm.to_string() },
             "schedule": self.schedule,
             "run": { "steps": self.run.steps, "batch_size": self.run.batch_size, "seed": self.run.seed,

@@ -1,15 +1,16 @@
 use super::heads::Heads;
-use super::{VisionItem, VisionTarget};
+use super::prepare::Grids;
+use super::{ClipView, SamView, VisionItem, VisionTarget};
 use crate::read::{LossWeights, MaskLosses, Part, TrainedWeights, TrainedWeightsConfig, mask_tensor};
 use crate::{Gradients, Learner, LossTerms, MicroBatch, Parameters, TrainError};
 use candle_core::{DType, Device, Tensor, Var};
 use maskwise_data::dataset::SampleRng;
-use maskwise_data::image::PixelValues;
+use maskwise_data::image::{PixelValues, PreprocessError};
 use maskwise_data::mask::overlap_with_target;
 use maskwise_data::tabletop::Scene;
 use maskwise_models::heads::similarity_points::{SimilarityPoints, similarity_points};
 use maskwise_models::sam::{PointPrompt, Prompts, postprocess_masks};
-use maskwise_models::systems::read::{ModelFiles, PartTypes, ReadModel};
+use maskwise_models::systems::read::{ModelFiles, PartTypes, ReadModel, SamInputs};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -144,10 +145,19 @@ impl VisionLearner {
     /// # Errors
     /// When the picture cannot be preprocessed.
     pub fn prepare(&self, id: String, scene: &Scene, rng: &mut SampleRng) -> Result<VisionItem, TrainError> {
-        let clip_grid = self.files.vision_config.grid();
-        let sam_grid = self.weights.sam_grid()?;
-        let classes = self.heads.classes();
-        VisionItem::new(id, scene, &self.files.inputs, (clip_grid, sam_grid), self.most_targets, classes, rng)
+        let grids = Grids { clip: self.files.vision_config.grid(), sam: self.weights.sam_grid()? };
+        let (inputs, classes) = (&self.files.inputs, self.heads.classes());
+        let learns = |encoder: Encoder| self.encoders.contains(&encoder);
+        let views = (|| {
+            let clip = learns(Encoder::Clip).then(|| ClipView::new(scene, inputs, grids, classes));
+            let sam = learns(Encoder::Sam)
+                .then(|| SamView::new(scene, inputs, grids, self.most_targets, classes, rng));
+            Ok((clip.transpose()?, sam.transpose()?))
+        })();
+        match views {
+            Ok((clip, sam)) => Ok(VisionItem { id, clip, sam }),
+            Err(error) => Err(preprocess_error(id, &error)),
+        }
     }
 
     /// Scores on `items`.
@@ -169,39 +179,37 @@ impl VisionLearner {
     /// The sum of the IoU of an item's targets, their number, and the share of its things whose kind is right.
     fn score(&self, model: &ReadModel, item: &VisionItem) -> Result<(f64, usize, f64), TrainError> {
         let mut right = 0.0;
-        if self.encoders.contains(&Encoder::Clip) {
-            let pixels = pixel_batch(std::iter::once(&item.clip_pixels))?;
-            let cells = model.vision_tower.patch_features(&pixels)?.squeeze(0)?;
-            right = self.region_loss(&cells, std::slice::from_ref(item))?.1;
+        if let Some(clip) = &item.clip {
+            let cells = model.vision_tower.patch_features(&pixel_batch([&clip.pixels])?)?.squeeze(0)?;
+            right = self.region_loss(&cells, &[clip])?.1;
         }
-        if !self.encoders.contains(&Encoder::Sam) {
-            return Ok((0.0, 0, right));
-        }
-        let embedding = model.sam.image_encoder.forward(&pixel_batch(std::iter::once(&item.sam.pixels))?)?;
+        let Some(sam) = &item.sam else { return Ok((0.0, 0, right)) };
+        let embedding = model.sam.image_encoder.forward(&pixel_batch([&sam.inputs.pixels])?)?;
         let mut iou = 0.0;
-        for target in &item.targets {
+        for target in &sam.targets {
             let told = VisionTarget { with_text: true, with_points: true, ..target.clone() };
-            let logits = self.decode(model, item, &embedding, &[&told])?.flatten_all()?.to_vec1::<f32>()?;
+            let logits = self.decode(model, &sam.inputs, &embedding, &[&told])?;
+            let logits = logits.flatten_all()?.to_vec1::<f32>()?;
             let prediction: Vec<u8> = logits.iter().map(|logit| u8::from(*logit > 0.0)).collect();
             let (intersection, union) = overlap_with_target(&prediction, &target.mask.data);
             iou += intersection as f64 / union.max(1) as f64;
         }
-        Ok((iou, item.targets.len(), right))
+        Ok((iou, sam.targets.len(), right))
     }
 
-    /// The regions of all items, whose cells `[items · cells, width]` follow each other.
-    fn region_loss(&self, cells: &Tensor, items: &[VisionItem]) -> Result<(Tensor, f64), TrainError> {
-        let per_item = cells.dim(0)? / items.len().max(1);
+    /// The regions of all views, whose cells `[views · cells, width]` follow each other.
+    fn region_loss(&self, cells: &Tensor, views: &[&ClipView]) -> Result<(Tensor, f64), TrainError> {
+        let per_view = cells.dim(0)? / views.len().max(1);
         let mut states = Vec::new();
-        for (index, item) in items.iter().enumerate().filter(|(_, item)| !item.regions.is_empty()) {
-            let shares: Vec<f32> = item.regions.iter().flat_map(|region| &region.shares).copied().collect();
-            let shares = Tensor::from_vec(shares, (item.regions.len(), per_item), cells.device())?;
-            states.push(shares.matmul(&cells.narrow(0, index * per_item, per_item)?)?);
+        for (index, view) in views.iter().enumerate().filter(|(_, view)| !view.regions.is_empty()) {
+            let shares: Vec<f32> = view.regions.iter().flat_map(|region| &region.shares).copied().collect();
+            let shares = Tensor::from_vec(shares, (view.regions.len(), per_view), cells.device())?;
+            states.push(shares.matmul(&cells.narrow(0, index * per_view, per_view)?)?);
         }
         if states.is_empty() {
             return Err(TrainError::setting("vision", "no picture shows a thing"));
         }
-        let regions: Vec<_> = items.iter().flat_map(|item| &item.regions).collect();
+        let regions: Vec<_> = views.iter().flat_map(|view| &view.regions).collect();
         self.heads.region_loss(&Tensor::cat(&states, 0)?, &regions)
     }
 
@@ -213,11 +221,13 @@ impl VisionLearner {
 
     fn pass(&self, model: &ReadModel, items: &[VisionItem]) -> Result<Pass, TrainError> {
         let mut losses = Losses::default();
-        if self.encoders.contains(&Encoder::Clip) {
-            self.clip_pass(model, items, &mut losses)?;
+        let clip: Vec<&ClipView> = items.iter().filter_map(|item| item.clip.as_ref()).collect();
+        if !clip.is_empty() {
+            self.clip_pass(model, &clip, &mut losses)?;
         }
-        if self.encoders.contains(&Encoder::Sam) {
-            self.sam_pass(model, items, &mut losses)?;
+        let sam: Vec<&SamView> = items.iter().filter_map(|item| item.sam.as_ref()).collect();
+        if !sam.is_empty() {
+            self.sam_pass(model, &sam, &mut losses)?;
         }
         losses.finish()
     }
@@ -225,42 +235,37 @@ impl VisionLearner {
     fn clip_pass(
         &self,
         model: &ReadModel,
-        items: &[VisionItem],
+        views: &[&ClipView],
         losses: &mut Losses,
     ) -> Result<(), TrainError> {
-        let pixels = pixel_batch(items.iter().map(|item| &item.clip_pixels))?;
+        let pixels = pixel_batch(views.iter().map(|view| &view.pixels))?;
         let cells = model.vision_tower.patch_features(&pixels)?.flatten_to(1)?;
-        let labels = self.label_tensor(items.iter().map(|item| &item.clip_labels))?;
+        let labels = self.label_tensor(views.iter().map(|view| &view.labels))?;
         losses.add("clip_loss", self.heads.clip_loss(&cells, &labels)?)?;
-        let (region_loss, kind_accuracy) = self.region_loss(&cells, items)?;
+        let (region_loss, kind_accuracy) = self.region_loss(&cells, views)?;
         losses.add("region_loss", region_loss)?;
         losses.terms.push(("kind_accuracy", kind_accuracy));
         Ok(())
     }
 
-    fn sam_pass(
-        &self,
-        model: &ReadModel,
-        items: &[VisionItem],
-        losses: &mut Losses,
-    ) -> Result<(), TrainError> {
-        let pixels = pixel_batch(items.iter().map(|item| &item.sam.pixels))?;
+    fn sam_pass(&self, model: &ReadModel, views: &[&SamView], losses: &mut Losses) -> Result<(), TrainError> {
+        let pixels = pixel_batch(views.iter().map(|view| &view.inputs.pixels))?;
         let embeddings = model.sam.image_encoder.forward(&pixels)?;
         let cells = embeddings.flatten_from(2)?.transpose(1, 2)?.contiguous()?.flatten_to(1)?;
-        let labels = self.label_tensor(items.iter().map(|item| &item.sam_labels))?;
+        let labels = self.label_tensor(views.iter().map(|view| &view.labels))?;
         losses.add("sam_loss", self.heads.sam_loss(&cells, &labels)?)?;
 
         let mut masks = MaskLosses::new();
-        for (index, item) in items.iter().enumerate() {
+        for (index, view) in views.iter().enumerate() {
             let embedding = embeddings.narrow(0, index, 1)?;
             for (with_text, with_points) in [(true, true), (true, false), (false, true)] {
-                let targets: Vec<&VisionTarget> = item
+                let targets: Vec<&VisionTarget> = view
                     .targets
                     .iter()
                     .filter(|target| (target.with_text, target.with_points) == (with_text, with_points))
                     .collect();
                 if !targets.is_empty() {
-                    let logits = self.decode(model, item, &embedding, &targets)?;
+                    let logits = self.decode(model, &view.inputs, &embedding, &targets)?;
                     masks.add(&logits, &mask_tensor(targets.iter().map(|target| &target.mask))?)?;
                 }
             }
@@ -276,11 +281,11 @@ impl VisionLearner {
     fn decode(
         &self,
         model: &ReadModel,
-        item: &VisionItem,
+        inputs: &SamInputs,
         embedding: &Tensor,
         targets: &[&VisionTarget],
     ) -> Result<Tensor, TrainError> {
-        let size = item.sam.original_size;
+        let size = inputs.original_size;
         let points = match &self.files.system.similarity_points {
             Some(config) if targets[0].with_points => {
                 let points = |target: &&VisionTarget| {
@@ -292,7 +297,7 @@ impl VisionLearner {
             _ => None,
         };
         let points = match points {
-            Some(points) => Some(point_prompt(&points, item)?),
+            Some(points) => Some(point_prompt(&points, inputs)?),
             None => None,
         };
         let text = match targets[0].with_text {
@@ -302,7 +307,7 @@ impl VisionLearner {
         let prompts = model.sam.prompt_encoder.forward(&Prompts { points, text, ..Prompts::default() })?;
         let prediction = model.sam.decode(embedding, &prompts, false)?;
         let side = model.sam.image_encoder.image_size();
-        Ok(postprocess_masks(&prediction.logits, side, item.sam.input_size, size)?.squeeze(1)?)
+        Ok(postprocess_masks(&prediction.logits, side, inputs.input_size, size)?.squeeze(1)?)
     }
 }
 
@@ -322,9 +327,13 @@ impl Learner for VisionLearner {
     }
 }
 
+fn preprocess_error(id: String, error: &PreprocessError) -> TrainError {
+    TrainError::Item { id, reason: error.to_string() }
+}
+
 /// Points on the image to SAM's square input.
-fn point_prompt(points: &[SimilarityPoints], item: &VisionItem) -> Result<PointPrompt, TrainError> {
-    let (input, original) = (item.sam.input_size, item.sam.original_size);
+fn point_prompt(points: &[SimilarityPoints], inputs: &SamInputs) -> Result<PointPrompt, TrainError> {
+    let (input, original) = (inputs.input_size, inputs.original_size);
     let scale = [input.1 as f32 / original.1 as f32, input.0 as f32 / original.0 as f32];
     let coordinates: Vec<&Tensor> = points.iter().map(|points| &points.coordinates).collect();
     let scale = Tensor::from_slice(&scale, (1, 1, 2), &Device::Cpu)?;
@@ -335,9 +344,9 @@ fn point_prompt(points: &[SimilarityPoints], item: &VisionItem) -> Result<PointP
 }
 
 /// `[images, channels, height, width]`.
-fn pixel_batch<'a>(images: impl Iterator<Item = &'a PixelValues>) -> Result<Tensor, TrainError> {
+fn pixel_batch<'a>(images: impl IntoIterator<Item = &'a PixelValues>) -> Result<Tensor, TrainError> {
     let image = |image: &PixelValues| {
         Tensor::from_slice(&image.data, (image.channels, image.height, image.width), &Device::Cpu)
     };
-    Ok(Tensor::stack(&images.map(image).collect::<Result<Vec<_>, _>>()?, 0)?)
+    Ok(Tensor::stack(&images.into_iter().map(image).collect::<Result<Vec<_>, _>>()?, 0)?)
 }

@@ -9,4 +9,4 @@ mod prepare;
 
 pub use classes::{Classes, Group};
 pub use learner::{Encoder, VisionLearner, VisionScores};
-pub use prepare::{Region, VisionItem, VisionTarget};
+pub use prepare::{ClipView, Region, SamView, VisionItem, VisionTarget};

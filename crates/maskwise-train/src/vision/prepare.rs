@@ -1,31 +1,53 @@
 use super::{Classes, Group};
-use crate::TrainError;
 use crate::coverage::coverage;
 use maskwise_data::dataset::SampleRng;
-use maskwise_data::image::PixelValues;
+use maskwise_data::image::{PixelValues, PreprocessError};
 use maskwise_data::mask::Mask;
-use maskwise_data::tabletop::Scene;
+use maskwise_data::tabletop::{Scene, Thing};
 use maskwise_models::systems::read::{ImageInputs, SamInputs};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
-/// A picture with its dense labels and the masks to be drawn.
+/// A picture as the encoders that learn see it.
 #[derive(Clone, Debug)]
 pub struct VisionItem {
     /// The item's name in errors.
     pub id: String,
-    /// CLIP's pixels.
-    pub clip_pixels: PixelValues,
-    /// SAM's pixels.
-    pub sam: SamInputs,
-    /// What CLIP's cells show: `grid²` rows of [`Classes::columns`], each group summing to 1.
-    pub clip_labels: Vec<f32>,
-    /// The same for SAM's cells.
-    pub sam_labels: Vec<f32>,
-    /// Things and parts as regions of CLIP's cells.
+    /// For CLIP.
+    pub clip: Option<ClipView>,
+    /// For SAM.
+    pub sam: Option<SamView>,
+}
+
+/// What CLIP sees, and what it is to say of it.
+#[derive(Clone, Debug)]
+pub struct ClipView {
+    /// Its pixels.
+    pub pixels: PixelValues,
+    /// What its cells show: `grid²` rows of [`Classes::columns`], each group summing to 1.
+    pub labels: Vec<f32>,
+    /// Things and parts as regions of its cells.
     pub regions: Vec<Region>,
+}
+
+/// What SAM sees, and what it is to draw of it.
+#[derive(Clone, Debug)]
+pub struct SamView {
+    /// Its pixels.
+    pub inputs: SamInputs,
+    /// What its cells show, as for CLIP.
+    pub labels: Vec<f32>,
     /// What is to be segmented.
     pub targets: Vec<VisionTarget>,
+}
+
+/// What the views of a picture are made for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grids {
+    /// CLIP's cells along a side.
+    pub(super) clip: usize,
+    /// SAM's cells along a side.
+    pub(super) sam: usize,
 }
 
 /// A thing or a part, to be classified as a whole.
@@ -58,26 +80,36 @@ const SMALLEST: u64 = 16;
 /// Share of targets that are prompted by points alone, and by text alone.
 const ONE_PROMPT: f32 = 0.12;
 
-impl VisionItem {
-    /// Labels `scene` for grids of `clip_grid`² and `sam_grid`² cells and draws at most `most_targets` targets.
+impl ClipView {
+    /// Labels `scene`.
     ///
     /// # Errors
     /// When the picture cannot be preprocessed.
-    pub fn new(
-        id: String,
+    pub(super) fn new(
         scene: &Scene,
         inputs: &ImageInputs,
-        grids: (usize, usize),
+        grids: Grids,
+        classes: &Classes,
+    ) -> Result<Self, PreprocessError> {
+        let covered = Covered::new(scene, grids.clip);
+        let pixels = inputs.for_language(&scene.image)?;
+        Ok(Self { pixels, labels: covered.labels(scene, classes), regions: covered.regions(scene, classes) })
+    }
+}
+
+impl SamView {
+    /// Labels `scene` and draws at most `most_targets` targets.
+    ///
+    /// # Errors
+    /// When the picture cannot be preprocessed.
+    pub(super) fn new(
+        scene: &Scene,
+        inputs: &ImageInputs,
+        grids: Grids,
         most_targets: usize,
         classes: &Classes,
         rng: &mut SampleRng,
-    ) -> Result<Self, TrainError> {
-        let failed = |error: maskwise_data::image::PreprocessError| TrainError::Item {
-            id: id.clone(),
-            reason: error.to_string(),
-        };
-        let clip_pixels = inputs.for_language(&scene.image).map_err(failed)?;
-        let sam = inputs.for_masks(&scene.image).map_err(failed)?;
+    ) -> Result<Self, PreprocessError> {
         let mut candidates = Vec::new();
         for thing in &scene.things {
             candidates.push((classes.kind_text(thing.kind), &thing.mask));
@@ -93,71 +125,84 @@ impl VisionItem {
             VisionTarget {
                 text,
                 mask: mask.clone(),
-                similarity: similarity(mask, grids.0, rng),
+                similarity: similarity(mask, grids.clip, rng),
                 with_text: prompt >= ONE_PROMPT,
                 with_points: prompt < 1.0 - ONE_PROMPT,
             }
         });
         let targets = targets.collect();
-        let clip_labels = labels(scene, grids.0, classes);
-        let sam_labels = labels(scene, grids.1, classes);
-        let regions = regions(scene, grids.0, classes);
-        Ok(Self { id, clip_pixels, sam, clip_labels, sam_labels, regions, targets })
+        let labels = Covered::new(scene, grids.sam).labels(scene, classes);
+        Ok(Self { inputs: inputs.for_masks(&scene.image)?, labels, targets })
     }
 }
 
-/// `grid²` rows of class shares.
-fn labels(scene: &Scene, grid: usize, classes: &Classes) -> Vec<f32> {
-    let columns = classes.columns();
-    let mut labels = vec![0.0; grid * grid * columns];
-    let mut add = |column: usize, mask: &Mask| {
-        for (cell, share) in coverage(mask, grid).into_iter().enumerate() {
-            labels[cell * columns + column] += share;
-        }
-    };
-    for thing in &scene.things {
-        add(classes.start(Group::Kind) + classes.kind(thing.kind), &thing.mask);
-        add(classes.start(Group::Colour) + classes.colour(thing.colour), &thing.mask);
-        add(classes.start(Group::Pattern) + classes.pattern(thing.pattern), &thing.mask);
-        for (index, part) in thing.parts.iter().enumerate() {
-            add(classes.start(Group::Part) + classes.part(thing.kind, index), &part.mask);
-        }
-    }
-    for row in labels.chunks_exact_mut(columns) {
-        for group in Group::ALL {
-            let group = &mut row[classes.start(group)..][..classes.count(group)];
-            let covered: f32 = group.iter().sum();
-            // Parts may overlap: their shares are scaled to what is there.
-            group.iter_mut().for_each(|share| *share /= covered.max(1.0));
-            group[0] = (1.0 - covered).max(0.0);
-        }
-    }
-    labels
+/// The share of each cell that each thing and each of its parts covers.
+struct Covered {
+    grid: usize,
+    things: Vec<(Vec<f32>, Vec<Vec<f32>>)>,
 }
 
-/// The visible things and parts of `scene`.
-fn regions(scene: &Scene, grid: usize, classes: &Classes) -> Vec<Region> {
-    let mut regions = Vec::new();
-    let mut add = |mask: &Mask, of: Vec<(Group, usize)>| {
-        if mask.area() >= SMALLEST {
-            let mut shares = coverage(mask, grid);
-            let total: f32 = shares.iter().sum();
-            shares.iter_mut().for_each(|share| *share /= total.max(f32::MIN_POSITIVE));
-            regions.push(Region { shares, classes: of });
-        }
-    };
-    for thing in &scene.things {
-        let of = vec![
-            (Group::Kind, classes.kind(thing.kind)),
-            (Group::Colour, classes.colour(thing.colour)),
-            (Group::Pattern, classes.pattern(thing.pattern)),
-        ];
-        add(&thing.mask, of);
-        for (index, part) in thing.parts.iter().enumerate() {
-            add(&part.mask, vec![(Group::Part, classes.part(thing.kind, index))]);
-        }
+impl Covered {
+    fn new(scene: &Scene, grid: usize) -> Self {
+        let of_thing = |thing: &Thing| {
+            let parts = thing.parts.iter().map(|part| coverage(&part.mask, grid)).collect();
+            (coverage(&thing.mask, grid), parts)
+        };
+        Self { grid, things: scene.things.iter().map(of_thing).collect() }
     }
-    regions
+
+    /// `grid²` rows of class shares.
+    fn labels(&self, scene: &Scene, classes: &Classes) -> Vec<f32> {
+        let columns = classes.columns();
+        let mut labels = vec![0.0; self.grid * self.grid * columns];
+        let mut add = |column: usize, shares: &[f32]| {
+            for (cell, share) in shares.iter().enumerate().filter(|(_, share)| **share > 0.0) {
+                labels[cell * columns + column] += share;
+            }
+        };
+        for (thing, (shares, parts)) in scene.things.iter().zip(&self.things) {
+            add(classes.start(Group::Kind) + classes.kind(thing.kind), shares);
+            add(classes.start(Group::Colour) + classes.colour(thing.colour), shares);
+            add(classes.start(Group::Pattern) + classes.pattern(thing.pattern), shares);
+            for (index, shares) in parts.iter().enumerate() {
+                add(classes.start(Group::Part) + classes.part(thing.kind, index), shares);
+            }
+        }
+        for row in labels.chunks_exact_mut(columns) {
+            for group in Group::ALL {
+                let group = &mut row[classes.start(group)..][..classes.count(group)];
+                let covered: f32 = group.iter().sum();
+                // Parts may overlap: their shares are scaled to what is there.
+                group.iter_mut().for_each(|share| *share /= covered.max(1.0));
+                group[0] = (1.0 - covered).max(0.0);
+            }
+        }
+        labels
+    }
+
+    /// The visible things and parts.
+    fn regions(&self, scene: &Scene, classes: &Classes) -> Vec<Region> {
+        let mut regions = Vec::new();
+        let mut add = |mask: &Mask, shares: &[f32], of: Vec<(Group, usize)>| {
+            if mask.area() >= SMALLEST {
+                let total: f32 = shares.iter().sum::<f32>().max(f32::MIN_POSITIVE);
+                let shares = shares.iter().map(|share| share / total).collect();
+                regions.push(Region { shares, classes: of });
+            }
+        };
+        for (thing, (shares, parts)) in scene.things.iter().zip(&self.things) {
+            let of = vec![
+                (Group::Kind, classes.kind(thing.kind)),
+                (Group::Colour, classes.colour(thing.colour)),
+                (Group::Pattern, classes.pattern(thing.pattern)),
+            ];
+            add(&thing.mask, shares, of);
+            for (index, (part, shares)) in thing.parts.iter().zip(parts).enumerate() {
+                add(&part.mask, shares, vec![(Group::Part, classes.part(thing.kind, index))]);
+            }
+        }
+        regions
+    }
 }
 
 /// A similarity map as a language model might give it.
@@ -199,7 +244,7 @@ mod tests {
         let classes = Classes::default();
         let mut rng = SampleRng::seed_from_u64(5);
         let scene = Scene::draw(&mut rng, &SceneConfig::default()).unwrap();
-        let labels = labels(&scene, 12, &classes);
+        let labels = Covered::new(&scene, 12).labels(&scene, &classes);
         for row in labels.chunks_exact(classes.columns()) {
             for group in Group::ALL {
                 let group = &row[classes.start(group)..][..classes.count(group)];

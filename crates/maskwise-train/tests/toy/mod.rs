@@ -5,7 +5,7 @@
 use candle_core::{Device, Tensor, Var};
 use maskwise_data::image::RgbImage;
 use maskwise_train::{
-    AdamWConfig, Decay, Gradients, Learner, LossTerms, MicroBatch, Observer, Parameters, RunIdentity,
+    Decay, Gradients, Learner, LossTerms, MicroBatch, Observer, OptimizerConfig, Parameters, RunIdentity,
     RunSettings, Schedule, StepReport, TrainError, Trainer, Validation,
 };
 use serde_json::json;
@@ -140,11 +140,11 @@ pub(crate) fn identity() -> RunIdentity {
 }
 
 pub(crate) fn start<'a>(toy: &'a Toy, settings: &RunSettings) -> Result<Trainer<'a, Toy>, TrainError> {
-    Trainer::start(toy, settings.clone(), schedule(), AdamWConfig::default(), identity())
+    Trainer::start(toy, settings.clone(), schedule(), OptimizerConfig::default(), identity())
 }
 
 pub(crate) fn resume<'a>(toy: &'a Toy, settings: &RunSettings) -> Result<Trainer<'a, Toy>, TrainError> {
-    Trainer::resume(toy, settings.clone(), schedule(), AdamWConfig::default(), identity())
+    Trainer::resume(toy, settings.clone(), schedule(), OptimizerConfig::default(), identity())
 }
 
 /// Runs to the end, or to where the watcher stops.

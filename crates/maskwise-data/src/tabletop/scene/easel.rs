@@ -31,6 +31,9 @@ pub(super) struct Easel {
 /// Where a stamp was put.
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
+    /// The upper left corner of the stamp, and its width and height.
+    corner: (usize, usize),
+    extent: (usize, usize),
     centre: (f32, f32),
     area: usize,
     visible: usize,
@@ -157,7 +160,8 @@ impl Easel {
             }
         }
         let centre = (x as f32 + stamp.width as f32 / 2.0, y as f32 + stamp.height as f32 / 2.0);
-        self.placed.push(Placed { centre, area, visible: area });
+        let extent = (stamp.width, stamp.height);
+        self.placed.push(Placed { corner: (x, y), extent, centre, area, visible: area });
     }
 
     /// Darkens what lies around the thing.
@@ -202,10 +206,11 @@ impl Easel {
     pub(super) fn thing(&self, index: usize, actor: &Actor) -> Thing {
         let placed = &self.placed[index];
         let owner = index as u8 + 1;
-        let mask = self.mask(|at| self.owners[at] == owner);
+        let mask = self.mask(placed, |at| self.owners[at] == owner);
         let parts = actor.kind.parts().iter().enumerate().map(|(part, &named)| ThingPart {
             part: named,
-            mask: self.mask(|at| self.owners[at] == owner && usize::from(self.labels[at]) == part + 2),
+            mask: self
+                .mask(placed, |at| self.owners[at] == owner && usize::from(self.labels[at]) == part + 2),
         });
         Thing {
             kind: actor.kind,
@@ -220,9 +225,17 @@ impl Easel {
         }
     }
 
-    fn mask(&self, inside: impl Fn(usize) -> bool) -> Mask {
-        let data = (0..self.size * self.size).map(|at| u8::from(inside(at))).collect();
-        Mask { width: self.size, height: self.size, data }
+    /// The pixels of `placed` for which `inside` holds.
+    fn mask(&self, placed: &Placed, inside: impl Fn(usize) -> bool) -> Mask {
+        let mut mask = Mask::empty(self.size, self.size);
+        let ((left, top), (width, height)) = (placed.corner, placed.extent);
+        for row in top..top + height {
+            let first = row * self.size + left;
+            for (at, value) in (first..).zip(&mut mask.data[first..first + width]) {
+                *value = u8::from(inside(at));
+            }
+        }
+        mask
     }
 
     pub(super) fn into_image(self) -> RgbImage {
