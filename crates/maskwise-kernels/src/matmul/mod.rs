@@ -1,6 +1,25 @@
-//! Products of f32 matrices, by the `gemm` crate, behind functions that check every bound.
+//! Products of f32 matrices behind functions that check every bound: in f32 by the `gemm` crate, or, where the calling thread has
+//! asked for [`Precision::Medium`], of operands rounded to bf16.
+
+#[cfg(target_arch = "x86_64")]
+mod blocks;
+#[cfg(target_arch = "x86_64")]
+mod dots;
+#[cfg(target_arch = "x86_64")]
+mod panels;
+mod path;
+mod precision;
+mod reduced;
+#[cfg(test)]
+mod reduced_tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
 
 use gemm::Parallelism;
+
+pub use path::Path;
+pub use precision::{Precision, precision, set_precision};
+pub use reduced::matmul_reduced;
 
 /// Multiplications below which a product stays on the calling thread.
 const SMALL: usize = 1 << 20;
@@ -93,18 +112,13 @@ pub enum Write {
     Add,
 }
 
-/// `output = scale · left · right` (or added), on the threads of the current pool where it is large.
+/// `output = scale · left · right` (or added), on the threads of the current pool where it is large, as exact as the calling
+/// thread's [`precision`] says.
 ///
 /// # Panics
 /// When the sizes do not fit each other.
 pub fn matmul(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write) {
-    let work = left.rows.saturating_mul(left.columns).saturating_mul(right.columns);
-    let parallelism = if work >= SMALL && rayon::current_num_threads() > 1 {
-        Parallelism::Rayon(0)
-    } else {
-        Parallelism::None
-    };
-    product(left, right, output, scale, write, parallelism);
+    choose(left, right, output, scale, write, true);
 }
 
 /// As [`matmul`], on the calling thread.
@@ -112,21 +126,35 @@ pub fn matmul(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write:
 /// # Panics
 /// As [`matmul`].
 pub fn matmul_here(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write) {
-    product(left, right, output, scale, write, Parallelism::None);
+    choose(left, right, output, scale, write, false);
 }
 
-#[allow(unsafe_code)]
-fn product(
-    left: Matrix,
-    right: Matrix,
-    output: MatrixMut,
-    scale: f32,
-    write: Write,
-    parallelism: Parallelism,
-) {
+fn choose(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write, share: bool) {
+    if precision() == Precision::Medium && reduced::gains(left.rows, left.columns, right.columns) {
+        matmul_reduced(Path::current(), left, right, output, scale, write, share);
+    } else {
+        exact(left, right, output, scale, write, share);
+    }
+}
+
+/// The sizes of the product, rows, depth and columns, if they fit each other.
+fn sizes(left: &Matrix, right: &Matrix, output: &MatrixMut) -> (usize, usize, usize) {
     let (m, k, n) = (left.rows, left.columns, right.columns);
     assert_eq!(k, right.rows, "{m}x{k} times {}x{n}", right.rows);
     assert_eq!((m, n), (output.rows, output.columns), "the output of {m}x{k} times {k}x{n}");
+    (m, k, n)
+}
+
+/// Whether a product of these sizes is worth sharing among the threads of the current pool.
+fn is_shared(m: usize, k: usize, n: usize) -> bool {
+    m.saturating_mul(k).saturating_mul(n) >= SMALL && rayon::current_num_threads() > 1
+}
+
+/// The product in f32.
+#[allow(unsafe_code)]
+fn exact(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write, share: bool) {
+    let (m, k, n) = sizes(&left, &right, &output);
+    let parallelism = if share && is_shared(m, k, n) { Parallelism::Rayon(0) } else { Parallelism::None };
     let add = write == Write::Add;
     // SAFETY: the constructors of the three matrices have checked that every element (row, column) below (rows, columns) lies
     // inside of their slice, transposing swaps sizes with their strides, and the sizes were compared above. The output is borrowed

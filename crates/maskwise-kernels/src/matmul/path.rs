@@ -1,0 +1,49 @@
+//! Which instructions reduced products use.
+
+use std::sync::OnceLock;
+
+/// The instructions behind products of [`Precision::Medium`](super::Precision::Medium).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Path {
+    /// Tiles of Intel AMX (`amx-bf16`), on Linux.
+    Amx,
+    /// Dot products of AVX-512 BF16.
+    Avx512,
+    /// Operands rounded to bf16 and multiplied in f32: the same values, save for the order of sums, and no gain in speed.
+    Portable,
+}
+
+impl Path {
+    /// The path of this process: the fastest that the processor has.
+    ///
+    /// The environment variable `MASKWISE_ISA` (`amx`, `avx512`, `portable`; `avx2` means `portable`), read once, asks for another
+    /// one. If the processor lacks it, the next one in this list that it has is taken. Other values count as unset.
+    pub fn current() -> Self {
+        static CURRENT: OnceLock<Path> = OnceLock::new();
+        *CURRENT.get_or_init(|| {
+            let wish = match std::env::var("MASKWISE_ISA").as_deref() {
+                Ok("avx512") => Self::Avx512,
+                Ok("portable" | "avx2") => Self::Portable,
+                _ => Self::Amx,
+            };
+            let mut paths = [Self::Amx, Self::Avx512, Self::Portable].into_iter();
+            paths.find(|&path| path as u8 >= wish as u8 && path.is_available()).unwrap_or(Self::Portable)
+        })
+    }
+
+    /// Whether this processor and its operating system have what the path needs.
+    #[cfg(target_arch = "x86_64")]
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Amx => super::tiles::is_available() && super::dots::is_available(),
+            Self::Avx512 => super::dots::is_available(),
+            Self::Portable => true,
+        }
+    }
+
+    /// Whether this processor and its operating system have what the path needs.
+    #[cfg(not(target_arch = "x86_64"))]
+    pub fn is_available(self) -> bool {
+        self == Self::Portable
+    }
+}

@@ -1,0 +1,34 @@
+//! How exact the products of a thread are.
+
+use std::cell::Cell;
+
+/// How exact products of f32 matrices are, as in PyTorch's `set_float32_matmul_precision`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Precision {
+    /// In f32 throughout.
+    #[default]
+    Highest,
+    /// Large products round both sides to bf16 (to nearest, ties to even) and sum up in f32.
+    ///
+    /// A product of two bf16 values is exact in f32, so only the rounding of the operands, at most 2⁻⁹ of each, is new. Numbers
+    /// below the smallest normal f32 (2⁻¹²⁶) may count as zero, since the processor's bf16 instructions flush them. Infinities and
+    /// NaNs come out as in f32, save that a finite value above the largest bf16 rounds to infinity.
+    Medium,
+}
+
+thread_local! {
+    static PRECISION: Cell<Precision> = const { Cell::new(Precision::Highest) };
+}
+
+/// Sets the precision of the products that the calling thread asks for; a thread starts with [`Precision::Highest`].
+///
+/// Products asked for inside of a rayon pool are those of its workers, so a pool whose work should be reduced sets it in its
+/// `start_handler`. Threads that merely help with somebody's product need nothing: it is as precise as its caller asked.
+pub fn set_precision(precision: Precision) {
+    PRECISION.set(precision);
+}
+
+/// The precision of the calling thread.
+pub fn precision() -> Precision {
+    PRECISION.get()
+}

@@ -1,0 +1,205 @@
+use super::*;
+use half::bf16;
+use proptest::prelude::*;
+use std::ops::Range;
+
+fn varied(count: usize, seed: usize) -> Vec<f32> {
+    (0..count).map(|index| ((index * 7919 + seed * 104_729) % 10_007) as f32 / 5000.0 - 1.0).collect()
+}
+
+fn paths() -> impl Iterator<Item = Path> {
+    [Path::Amx, Path::Avx512, Path::Portable].into_iter().filter(|path| path.is_available())
+}
+
+/// A matrix with its values, laid out as asked for.
+struct Operand {
+    values: Vec<f32>,
+    sizes: (usize, usize),
+    extra: usize,
+    transposed: bool,
+}
+
+impl Operand {
+    fn new(rows: usize, columns: usize, extra: usize, transposed: bool, seed: usize) -> Self {
+        let sizes = if transposed { (columns, rows) } else { (rows, columns) };
+        Self { values: varied(sizes.0 * (sizes.1 + extra), seed), sizes, extra, transposed }
+    }
+
+    fn matrix(&self) -> Matrix<'_> {
+        let (rows, columns) = self.sizes;
+        // No more values than the matrix needs, so that a read beyond them is one beyond the slice.
+        let stride = columns + self.extra;
+        let length = if rows == 0 { 0 } else { (rows - 1) * stride + columns };
+        let matrix = Matrix::strided(&self.values[..length], rows, columns, stride);
+        if self.transposed { matrix.t() } else { matrix }
+    }
+
+    fn rounded(&self, row: usize, column: usize) -> f64 {
+        let (row, column) = if self.transposed { (column, row) } else { (row, column) };
+        bf16::from_f32(self.values[row * (self.sizes.1 + self.extra) + column]).to_f64()
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Case {
+    sizes: (usize, usize, usize),
+    extra: (usize, usize, usize),
+    transposed: (bool, bool),
+    scale: f32,
+    write: Write,
+}
+
+fn case(rows: Range<usize>, depth: Range<usize>, columns: Range<usize>) -> impl Strategy<Value = Case> {
+    let extra = 0_usize..5;
+    (
+        (rows, depth, columns),
+        (extra.clone(), extra.clone(), extra),
+        any::<(bool, bool)>(),
+        prop_oneof![Just(1.0_f32), Just(-0.5), Just(0.3)],
+        prop_oneof![Just(Write::Replace), Just(Write::Add)],
+    )
+        .prop_map(|(sizes, extra, transposed, scale, write)| Case {
+            sizes,
+            extra,
+            transposed,
+            scale,
+            write,
+        })
+}
+
+/// Compares every path with the sum in f64 of the rounded operands.
+///
+/// f32 sums of k terms are off by at most k half units in the last place of the sum of magnitudes, 2⁻²⁴ each, and scaling and adding
+/// by one or two more.
+fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
+    let (m, k, n) = case.sizes;
+    let left = Operand::new(m, k, case.extra.0, case.transposed.0, 1);
+    let right = Operand::new(k, n, case.extra.1, case.transposed.1, 2);
+    let stride = n + case.extra.2;
+    let before = varied(m * stride, 3);
+    for path in paths() {
+        let mut output = before.clone();
+        let length = if m == 0 { 0 } else { (m - 1) * stride + n };
+        let matrix = MatrixMut::strided(&mut output[..length], m, n, stride);
+        matmul_reduced(path, left.matrix(), right.matrix(), matrix, case.scale, case.write, share);
+        for row in 0..m {
+            for column in 0..stride {
+                let at = row * stride + column;
+                if column >= n {
+                    prop_assert_eq!(output[at], before[at], "{:?} wrote beyond row {}", path, row);
+                    continue;
+                }
+                let term = |i: usize| f64::from(case.scale) * left.rounded(row, i) * right.rounded(i, column);
+                let start = if case.write == Write::Add { f64::from(before[at]) } else { 0.0 };
+                let expected = start + (0..k).map(term).sum::<f64>();
+                let magnitude = start.abs() + (0..k).map(|i| term(i).abs()).sum::<f64>();
+                let tolerance = (k + 3) as f64 * 2_f64.powi(-24) * magnitude;
+                let error = (f64::from(output[at]) - expected).abs();
+                prop_assert!(error <= tolerance, "{path:?} ({row}, {column}): {} {expected}", output[at]);
+            }
+        }
+    }
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn any_sizes_equal_the_sum_of_rounded_operands(case in case(0..100, 0..80, 0..100)) {
+        check(&case, false)?;
+    }
+
+    #[test]
+    fn thin_ones_too(case in case(0..5, 0..5, 0..70)) {
+        check(&case, false)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    #[test]
+    fn interrupted_sums_and_several_regions_too(case in case(1..300, 500..1100, 1..300)) {
+        check(&case, true)?;
+    }
+}
+
+#[test]
+fn edges_of_blocks() {
+    for size in [1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 257] {
+        for sizes in [(size, 32, 40), (40, size, 40), (40, 32, size), (size, size, size)] {
+            for transposed in [(false, false), (false, true), (true, false), (true, true)] {
+                let case = Case { sizes, extra: (3, 0, 1), transposed, scale: 1.0, write: Write::Replace };
+                check(&case, false).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let (m, k, n) = (601, 640, 363);
+    let (left, right) = (varied(m * k, 1), varied(k * n, 2));
+    for path in paths() {
+        let on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut output = varied(m * n, 3);
+                let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, n, k).t());
+                let output_matrix = MatrixMut::new(&mut output, m, n);
+                matmul_reduced(path, left, right, output_matrix, 0.7, Write::Add, true);
+                output
+            })
+        };
+        let one = on(1);
+        assert!((2..4).all(|threads| on(threads) == one), "{path:?}");
+    }
+}
+
+#[test]
+fn only_a_thread_that_asks_is_reduced() {
+    let (m, k, n) = (150, 100, 90);
+    let (left, right) = (varied(m * k, 1), varied(k * n, 2));
+    let run = |matmul: fn(Matrix, Matrix, MatrixMut, f32, Write)| {
+        let mut output = vec![0.0; m * n];
+        let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
+        matmul(left, right, MatrixMut::new(&mut output, m, n), 1.0, Write::Replace);
+        output
+    };
+    let forced = |left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write| {
+        matmul_reduced(Path::current(), left, right, output, scale, write, true);
+    };
+    assert_eq!(precision(), Precision::Highest);
+    let highest = run(matmul);
+    assert_eq!(run(|l, r, o, s, w| exact(l, r, o, s, w, true)), highest);
+    let reduced = std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            set_precision(Precision::Medium);
+            assert_eq!(run(matmul_here), run(matmul));
+            run(matmul)
+        });
+        thread.join().unwrap()
+    });
+    assert_ne!(reduced, highest);
+    assert_eq!(run(forced), reduced);
+    assert_eq!(precision(), Precision::Highest);
+    assert_eq!(run(matmul), highest);
+}
+
+#[test]
+fn what_is_not_finite_stays_so() {
+    let mut left = vec![1.0_f32; 40 * 40];
+    left[0] = f32::NAN;
+    left[40] = f32::INFINITY;
+    left[80] = f32::MAX;
+    let right = vec![1.0_f32; 40 * 40];
+    for path in paths() {
+        let mut output = vec![0.0; 40 * 40];
+        let (left, right) = (Matrix::new(&left, 40, 40), Matrix::new(&right, 40, 40));
+        let output_matrix = MatrixMut::new(&mut output, 40, 40);
+        matmul_reduced(path, left, right, output_matrix, 1.0, Write::Replace, false);
+        assert!(output[0].is_nan(), "{path:?}");
+        assert_eq!(output[40], f32::INFINITY, "{path:?}");
+        assert_eq!(output[80], f32::INFINITY, "{path:?}");
+        assert_eq!(output[120], 40.0, "{path:?}");
+    }
+}
