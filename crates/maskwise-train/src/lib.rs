@@ -27,5 +27,7 @@ pub use learner::Gradients;
 pub use learner::{Learner, LossTerms, MicroBatch};
 pub use optimizer::{Moment, MuonConfig, Optimizer, OptimizerConfig, ParameterGroup};
 pub use parameters::Parameters;
-pub use run::{Observer, RunSettings, StepReport, Trainer, Validation, prepared_items, write_run_record};
+pub use run::{
+    MatmulPrecision, Observer, RunSettings, StepReport, Trainer, Validation, prepared_items, write_run_record,
+};
 pub use schedule::{Decay, Schedule};

@@ -158,8 +158,10 @@ impl Optimizer {
                 Rule::Muon(momentum) => matrices.push((momentum, variable, gradient, learning_rate)),
             }
         }
-        let momentum = config.muon.as_ref().map_or(0.0, |muon| muon.momentum);
+        let (momentum, multiplier) =
+            config.muon.as_ref().map_or((0.0, 1.0), |muon| (muon.momentum, muon.learning_rate_multiplier));
         matrices.into_par_iter().try_for_each(|(state, variable, gradient, learning_rate)| {
+            let learning_rate = learning_rate * multiplier;
             let update =
                 Update { learning_rate, momentum, weight_decay: config.weight_decay, gradient_scale };
             state.update(variable, &gradient, &update)
@@ -274,6 +276,10 @@ fn check(config: &OptimizerConfig, parameters: &Parameters) -> Result<(), TrainE
         if !(0.0..1.0).contains(&muon.momentum) {
             let reason = format!("{} must lie in 0..1", muon.momentum);
             return Err(TrainError::setting("optimizer.muon.momentum", reason));
+        }
+        if !(muon.learning_rate_multiplier.is_finite() && muon.learning_rate_multiplier >= 0.0) {
+            let reason = format!("{} must be zero or a positive number", muon.learning_rate_multiplier);
+            return Err(TrainError::setting("optimizer.muon.learning_rate_multiplier", reason));
         }
         let fits = |part: &String| {
             parameters.iter().any(|(name, variable)| name.contains(part) && muon.takes(name, variable))

@@ -17,10 +17,18 @@ pub struct MuonConfig {
     /// Decay of the momentum, in 0..1.
     #[serde(default = "default_momentum")]
     pub momentum: f64,
+    /// By what the schedule's rate is multiplied, beside the multiplier of a parameter's group; not negative. Random weights bear several
+    /// times the rate of AdamW.
+    #[serde(default = "one")]
+    pub learning_rate_multiplier: f64,
 }
 
 fn default_momentum() -> f64 {
     0.95
+}
+
+fn one() -> f64 {
+    1.0
 }
 
 impl MuonConfig {

@@ -152,7 +152,11 @@ fn muon_takes_matrices_and_walks_along_an_orthogonal_one() {
     let bias = Var::new(&[1.0_f32, 2.0], &Device::Cpu).unwrap();
     let named = [("layers.0.bias".to_owned(), bias), ("layers.0.weight".to_owned(), matrix)];
     let parameters = Parameters::new(named.into());
-    let muon = MuonConfig { name_contains: vec!["layers.".to_owned()], momentum: 0.9 };
+    let muon = MuonConfig {
+        name_contains: vec!["layers.".to_owned()],
+        momentum: 0.9,
+        learning_rate_multiplier: 1.0,
+    };
     let config = OptimizerConfig { muon: Some(muon), weight_decay: 0.1, ..OptimizerConfig::default() };
     let mut optimizer = Optimizer::new(config, &parameters).unwrap();
     assert!(optimizer.has_second_moment("layers.0.bias") && !optimizer.has_second_moment("layers.0.weight"));
@@ -172,7 +176,8 @@ fn muon_takes_matrices_and_walks_along_an_orthogonal_one() {
     let of_bias = optimizer.moment("layers.0.bias", parameters.get("layers.0.bias").unwrap()).unwrap();
     assert!(optimizer.restore("layers.0.weight", &of_bias).unwrap_err().to_string().contains("another"));
 
-    let unknown = MuonConfig { name_contains: vec!["bias".to_owned()], momentum: 0.9 };
+    let unknown =
+        MuonConfig { name_contains: vec!["bias".to_owned()], momentum: 0.9, learning_rate_multiplier: 1.0 };
     let config = OptimizerConfig { muon: Some(unknown), ..OptimizerConfig::default() };
     assert!(Optimizer::new(config, &parameters).unwrap_err().to_string().contains("fits no trained matrix"));
 }

@@ -1,5 +1,6 @@
 use super::RunSettings;
 use crate::{GradientSum, Gradients, Learner, LossTerms, MicroBatch, TrainError, first_not_finite};
+use maskwise_kernels::matmul::set_precision;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError, mpsc};
@@ -32,7 +33,11 @@ impl MicroBatches {
         let threads = settings.thread_count();
         let workers = threads.min(settings.grad_accumulation_steps);
         let pool = |threads: usize| {
-            let built = ThreadPoolBuilder::new().num_threads(threads).build();
+            let precision = settings.float32_matmul_precision.of_kernels();
+            let built = ThreadPoolBuilder::new()
+                .num_threads(threads)
+                .start_handler(move |_| set_precision(precision))
+                .build();
             built
                 .map_err(|error| TrainError::setting("run.threads", format!("no {threads} threads: {error}")))
         };

@@ -4,8 +4,6 @@ use crate::TrainError;
 use candle_core::{DType, Device, Tensor};
 use maskwise_data::atomic::write_atomic;
 use maskwise_nn::weights::{DEFAULT_SHARD_BYTES, TensorPlan, WeightsError, write_sharded};
-use rand::SeedableRng;
-use rand_pcg::Pcg64Mcg;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -77,9 +75,8 @@ pub fn write_model(
     })?;
     tokenizer.write(target, sizes.language.max_position_embeddings)?;
     write_configs(target, sizes, dtype)?;
-    let mut generator = Pcg64Mcg::seed_from_u64(seed);
-    write_weights(target, &checkpoint(sizes), dtype, &mut generator)?;
-    write_weights(&tower, &vision_tower(&sizes.clip), dtype, &mut generator)
+    write_weights(target, &checkpoint(sizes), dtype, seed)?;
+    write_weights(&tower, &vision_tower(&sizes.clip), dtype, seed)
 }
 
 fn write_configs(target: &Path, sizes: &ModelSizes, dtype: DType) -> Result<(), TrainError> {
@@ -130,12 +127,7 @@ fn write_json(path: &Path, value: &Value) -> Result<(), TrainError> {
     Ok(write_atomic(path, |writer| writeln!(writer, "{value:#}"))?)
 }
 
-fn write_weights(
-    folder: &Path,
-    planned: &[Planned],
-    dtype: DType,
-    generator: &mut Pcg64Mcg,
-) -> Result<(), TrainError> {
+fn write_weights(folder: &Path, planned: &[Planned], dtype: DType, seed: u64) -> Result<(), TrainError> {
     let plans = planned.iter().map(|tensor| TensorPlan {
         name: tensor.name.clone(),
         shape: tensor.shape.clone(),
@@ -146,7 +138,7 @@ fn write_weights(
     write_sharded(folder, &plans.collect::<Vec<_>>(), &BTreeMap::new(), DEFAULT_SHARD_BYTES, |name| {
         let tensor =
             by_name.get(name).ok_or_else(|| WeightsError::UnknownTensor { name: name.to_owned() })?;
-        let values = tensor.init.values(tensor.shape.iter().product(), generator);
+        let values = tensor.values(seed);
         Ok(Tensor::from_vec(values, tensor.shape.as_slice(), &Device::Cpu)?.to_dtype(dtype)?)
     })?;
     Ok(())
@@ -201,6 +193,13 @@ mod tests {
         };
         let model = files.load(options).unwrap();
         assert_eq!((model.image_tokens(), model.sam.image_encoder.image_size()), (16, 48));
+        // Keys begin as queries do, values as themselves.
+        let tower = files.open_vision_tower().unwrap();
+        let read = |name: &str| {
+            let name = format!("vision_model.encoder.layers.1.self_attn.{name}.weight");
+            tower.read(&name, DType::F32, &Device::Cpu).unwrap().to_vec2::<f32>().unwrap()
+        };
+        assert!(read("q_proj") == read("k_proj") && read("q_proj") != read("v_proj"));
 
         let too_few = ModelSizes { vocab_size: 100, ..sizes.clone() };
         let refused =

@@ -1,5 +1,6 @@
 use super::{ClipSizes, DecoderSizes, ModelSizes, SamSizes};
-use rand::{Rng, RngExt};
+use rand::{Rng, RngExt, SeedableRng};
+use rand_pcg::Pcg64Mcg;
 
 /// How a tensor begins.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -10,6 +11,9 @@ pub(crate) enum Init {
     Normal(f32),
     /// Uniform between ± this.
     Uniform(f32),
+    /// Three matrices on top of each other, queries, keys and values: queries and keys are the same values, uniform between ± the first bound,
+    /// values are uniform between ± the second.
+    QueriesKeysValues(f32, f32),
     /// Rows of sines and cosines of a cell's row and column on a square grid (the fixed positions of He et al. 2022, appendix A.1), after
     /// `leading` rows of zeros: attention can tell places apart from the first step on.
     Positions {
@@ -30,6 +34,13 @@ impl Init {
             Self::Zeros => vec![0.0; count],
             Self::Ones => vec![1.0; count],
             Self::Uniform(bound) => (0..count).map(|_| generator.random_range(-bound..=bound)).collect(),
+            Self::QueriesKeysValues(pair, value) => {
+                let third = count / 3;
+                let mut values = Self::Uniform(pair).values(third, generator);
+                values.extend_from_within(..);
+                values.extend(Self::Uniform(value).values(third, generator));
+                values
+            }
             Self::Normal(deviation) => (0..count).map(|_| deviation * normal(generator)).collect(),
             Self::Cosines { side } => cosine_filters(count / (3 * side * side), side),
             Self::Positions { leading, width } => {
@@ -98,11 +109,29 @@ pub(super) struct Planned {
     pub(super) name: String,
     pub(super) shape: Vec<usize>,
     pub(super) init: Init,
+    /// The name that its random values are drawn for: two tensors of the same begin alike.
+    pub(super) drawn_for: String,
+}
+
+impl Planned {
+    /// First values; each tensor has a generator of its own.
+    pub(super) fn values(&self, seed: u64) -> Vec<f32> {
+        // FNV-1a.
+        let hash = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        let name = self.drawn_for.bytes().fold(0xcbf2_9ce4_8422_2325, hash);
+        let mut generator = Pcg64Mcg::seed_from_u64(seed ^ name);
+        self.init.values(self.shape.iter().product(), &mut generator)
+    }
 }
 
 /// The tensors of a state dict as they are collected.
 #[derive(Default)]
 struct Plan(Vec<Planned>);
+
+/// Queries and keys of an image encoder begin as the same matrix, larger than others by this: a cell then looks at itself, at its neighbours
+/// (whose positions are alike) and at what looks like it, which is what such layers learn first (after Trockman and Kolter 2023, "Mimetic
+/// initialization of self-attention layers").
+const QUERY_KEY_GAIN: f32 = 1.7;
 
 /// Deviation of embeddings.
 const EMBEDDING: f32 = 0.02;
@@ -111,7 +140,12 @@ const POSITION: f32 = 0.5;
 
 impl Plan {
     fn add(&mut self, name: &str, shape: &[usize], init: Init) {
-        self.0.push(Planned { name: name.to_owned(), shape: shape.to_vec(), init });
+        self.add_drawn_for(name, name, shape, init);
+    }
+
+    fn add_drawn_for(&mut self, drawn_for: &str, name: &str, shape: &[usize], init: Init) {
+        let (name, drawn_for) = (name.to_owned(), drawn_for.to_owned());
+        self.0.push(Planned { name, shape: shape.to_vec(), init, drawn_for });
     }
 
     /// A weight whose values sum over `summed` inputs; `share` < 1 for what is added to a residual stream.
@@ -187,7 +221,10 @@ fn image_encoder(plan: &mut Plan, root: &str, sam: &SamSizes, out: usize) {
         let name = format!("{root}.blocks.{block}");
         plan.norm(&format!("{name}.norm1"), width);
         plan.norm(&format!("{name}.norm2"), width);
-        plan.linear(&format!("{name}.attn.qkv"), width, 3 * width);
+        let bound = 1.0 / (width as f32).sqrt();
+        let pairs = Init::QueriesKeysValues(QUERY_KEY_GAIN * bound, bound);
+        plan.add(&format!("{name}.attn.qkv.weight"), &[3 * width, width], pairs);
+        plan.add(&format!("{name}.attn.qkv.bias"), &[3 * width], Init::Zeros);
         plan.residual(&format!("{name}.attn.proj"), width, width, share);
         let side = if sam.global_layers.contains(&block) { grid } else { sam.window };
         for axis in ["h", "w"] {
@@ -279,9 +316,14 @@ pub(super) fn vision_tower(clip: &ClipSizes) -> Vec<Planned> {
     let share = share(clip.layers);
     for layer in 0..clip.layers {
         let name = format!("vision_model.encoder.layers.{layer}");
-        for part in ["q_proj", "k_proj", "v_proj"] {
-            plan.linear(&format!("{name}.self_attn.{part}"), width, width);
+        let bound = 1.0 / (width as f32).sqrt();
+        let query = format!("{name}.self_attn.q_proj.weight");
+        for part in ["q_proj", "k_proj"] {
+            let weight = format!("{name}.self_attn.{part}.weight");
+            plan.add_drawn_for(&query, &weight, &[width, width], Init::Uniform(QUERY_KEY_GAIN * bound));
+            plan.add(&format!("{name}.self_attn.{part}.bias"), &[width], Init::Zeros);
         }
+        plan.linear(&format!("{name}.self_attn.v_proj"), width, width);
         plan.residual(&format!("{name}.self_attn.out_proj"), width, width, share);
         plan.norm(&format!("{name}.layer_norm1"), width);
         plan.norm(&format!("{name}.layer_norm2"), width);

@@ -40,6 +40,9 @@ pub struct VisionSection {
     pub world_seed: u64,
     /// Which encoders learn; SAM's brings the mask decoder with it.
     pub encoders: Vec<Encoder>,
+    /// Least and most things in a picture to learn from; held-out pictures have as many as the world's. More things, more to learn from a
+    /// picture.
+    pub things: [usize; 2],
     /// The most masks that are drawn of a picture.
     pub targets_per_picture: usize,
     /// Held-out pictures of a validation.
@@ -53,6 +56,7 @@ impl Default for VisionSection {
         Self {
             world_seed: 1,
             encoders: vec![Encoder::Clip, Encoder::Sam],
+            things: [1, 7],
             targets_per_picture: 5,
             validation_pictures: 64,
             workers: 1,
@@ -93,6 +97,7 @@ impl VisionConfig {
             "vision": {
                 "world_seed": self.vision.world_seed,
                 "encoders": self.vision.encoders,
+                "things": self.vision.things,
                 "targets_per_picture": self.vision.targets_per_picture,
             },
             "optimizer": { "betas": self.optimizer.betas, "epsilon": self.optimizer.epsilon,
@@ -100,7 +105,8 @@ impl VisionConfig {
                 "max_gradient_norm": self.optimizer.max_gradient_norm.to_string() },
             "schedule": self.schedule,
             "run": { "steps": self.run.steps, "batch_size": self.run.batch_size, "seed": self.run.seed,
-                "grad_accumulation_steps": self.run.grad_accumulation_steps },
+                "grad_accumulation_steps": self.run.grad_accumulation_steps,
+                "float32_matmul_precision": self.run.float32_matmul_precision },
         });
         Ok(RunIdentity { model, data: format!("tabletop {}", self.vision.world_seed), settings })
     }
@@ -131,15 +137,16 @@ pub(super) fn train(
     };
     write_run_record(&run.folder, config, &identity)?;
 
-    let world = |split| {
-        let world = World::new(vision.world_seed, split, SceneConfig::default());
+    let world = |split, scenes| {
+        let world = World::new(vision.world_seed, split, scenes);
         world.map_err(|error| TrainError::setting("vision", error.to_string()))
     };
-    let held_out = world(Split::Validation)?;
+    let held_out = world(Split::Validation, SceneConfig::default())?;
     let held_out = (0..vision.validation_pictures)
         .map(|index| draw(&learner, &held_out, index, index))
         .collect::<Result<Vec<_>, _>>()?;
-    let pictures = world(Split::Train)?;
+    let [least, most] = vision.things;
+    let pictures = world(Split::Train, SceneConfig { things: least..=most, ..SceneConfig::default() })?;
     let drawing = learner.clone();
     let items = prepared_items(run, trainer.progress(), vision.workers, move |seed, position| {
         let item = draw(&drawing, &pictures, position, seed ^ position)?;

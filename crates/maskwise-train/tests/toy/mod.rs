@@ -5,8 +5,8 @@
 use candle_core::{Device, Tensor, Var};
 use maskwise_data::image::RgbImage;
 use maskwise_train::{
-    Decay, Gradients, Learner, LossTerms, MicroBatch, Observer, OptimizerConfig, Parameters, RunIdentity,
-    RunSettings, Schedule, StepReport, TrainError, Trainer, Validation,
+    Decay, Gradients, Learner, LossTerms, MatmulPrecision, MicroBatch, Observer, OptimizerConfig, Parameters,
+    RunIdentity, RunSettings, Schedule, StepReport, TrainError, Trainer, Validation,
 };
 use serde_json::json;
 use std::ops::ControlFlow;
@@ -122,6 +122,7 @@ pub(crate) fn settings(folder: &Path) -> RunSettings {
         batch_size: 2,
         grad_accumulation_steps: 2,
         threads: 1,
+        float32_matmul_precision: MatmulPrecision::Highest,
         seed: 42,
         validation_interval: 0,
         checkpoint_interval: 1,
