@@ -9,6 +9,7 @@ use candle_core::{Device, Tensor};
 use maskwise_data::dataset::TrainingItem;
 use maskwise_data::mask::Mask;
 use maskwise_data::text::ConversationTemplate;
+use maskwise_models::heads::similarity_points::similarity;
 use maskwise_models::systems::read::{ModelFiles, ReadModel, SegmentInputs};
 use maskwise_nn::ops;
 
@@ -123,21 +124,24 @@ impl ReadLearner {
         segs: &[usize],
         masks: &mut MaskLosses,
     ) -> Result<(), TrainError> {
-        let embedding = self.features.sam_embedding(model, &item.sam.pixels)?;
         let image_states = states.narrow(0, packing.image_start(), model.image_tokens())?;
         let segs = segs.iter().map(|position| states.get(*position)).collect::<Result<Vec<_>, _>>()?;
-        let inputs = SegmentInputs {
-            embedding: &embedding,
-            input_size: item.sam.input_size,
-            original_size: item.sam.original_size,
-        };
-        let segmented = model.segment_states(&image_states, &segs, inputs)?;
-        let logits = segmented.iter().map(|mask| &mask.logits).collect::<Vec<_>>();
-        let logits = Tensor::stack(&logits, 0)?;
         let targets = item.rows.iter().flat_map(|row| &row.masks);
-        masks.add(&logits, &mask_tensor(targets.clone())?)?;
+        let maps = if self.loss.draws() {
+            let embedding = self.features.sam_embedding(model, &item.sam.pixels)?;
+            let inputs = SegmentInputs {
+                embedding: &embedding,
+                input_size: item.sam.input_size,
+                original_size: item.sam.original_size,
+            };
+            let segmented = model.segment_states(&image_states, &segs, inputs)?;
+            let logits = segmented.iter().map(|mask| &mask.logits).collect::<Vec<_>>();
+            masks.add(&Tensor::stack(&logits, 0)?, &mask_tensor(targets.clone())?)?;
+            segmented.into_iter().map(|mask| mask.similarity).collect()
+        } else {
+            segs.iter().map(|seg| similarity(&image_states, seg)).collect::<Result<Vec<_>, _>>()?
+        };
         if self.loss.similarity > 0.0 {
-            let maps: Vec<&Tensor> = segmented.iter().map(|mask| &mask.similarity).collect();
             let maps = Tensor::stack(&maps, 0)?;
             let grid = model.image_tokens().isqrt();
             let covered: Vec<f32> = targets.flat_map(|mask| coverage(mask, grid)).collect();

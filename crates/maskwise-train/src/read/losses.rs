@@ -12,8 +12,8 @@ pub struct LossWeights {
     pub bce: f64,
     /// Of the masks' DICE loss.
     pub dice: f64,
-    /// Of the similarity map's binary cross entropy with the share of each cell that the mask covers: not in the papers, whose models
-    /// start from weights that have learned to see. It shows a model from nothing where to look.
+    /// Of the similarity map's binary cross entropy with the share of each cell that the mask covers, covered and free cells weighing the
+    /// same in all: not in the papers, whose models start from weights that have learned to see. It shows a model from nothing where to look.
     pub similarity: f64,
 }
 
@@ -24,6 +24,11 @@ impl Default for LossWeights {
 }
 
 impl LossWeights {
+    /// Whether masks are to be drawn: without a weight on them SAM is left out.
+    pub(crate) fn draws(&self) -> bool {
+        self.bce > 0.0 || self.dice > 0.0
+    }
+
     /// Checks the ranges.
     ///
     /// # Errors
@@ -66,8 +71,15 @@ impl MaskLosses {
     /// whose products they are.
     pub(crate) fn add_similarity(&mut self, maps: &Tensor, covered: &Tensor, width: usize) -> Result<()> {
         let logits = (maps / (width as f64).sqrt())?;
-        let softplus = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
-        self.similarity.push(((logits.relu()? - (&logits * covered)?)? + softplus)?.mean(1)?);
+        // softplus(−x) and softplus(x): what a covered and a free cell cost.
+        let small = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
+        let (covered_costs, free_costs) = ((logits.neg()?.relu()? + &small)?, (logits.relu()? + &small)?);
+        let mean = |costs: Tensor, share: &Tensor| {
+            // What covers less than a thousandth of a cell hardly counts.
+            (costs * share)?.sum(1)?.div(&share.sum(1)?.clamp(1e-3, f64::MAX)?)
+        };
+        let free = (1.0 - covered)?;
+        self.similarity.push(((mean(covered_costs, covered)? + mean(free_costs, &free)?)? * 0.5)?);
         Ok(())
     }
 

@@ -1,4 +1,5 @@
 use super::ReadLearner;
+use crate::coverage::coverage;
 use crate::{TrainError, Validation};
 use candle_core::{DType, Tensor};
 use maskwise_data::dataset::{ValidationDataset, ValidationItem};
@@ -36,11 +37,14 @@ struct Measured {
     union: u64,
     exists: bool,
     found: bool,
+    /// Whether the cell of highest similarity holds a pixel of the target; none without a target or a `[SEG]`.
+    pointed: Option<bool>,
     picture: Option<RgbImage>,
 }
 
 /// gIoU and cIoU of the model's present values on `items` (spec 7.2); where it writes its answers, also `see`, the share of items of
-/// which it says rightly whether what is asked for is there, and `giou_present`, the mean over items of which it is. The first
+/// which it says rightly whether what is asked for is there, and `giou_present`, the mean over items of which it is. `pointing` is the share
+/// of items with target and `[SEG]` whose most similar image token lies on the target (the pointing game of Zhang et al. 2016). The first
 /// `pictures` items are drawn: image, truth, similarity with points, prediction.
 ///
 /// # Errors
@@ -70,7 +74,9 @@ pub fn validate(
     let intersection: u64 = measured.iter().map(|item| item.intersection).sum();
     let union: u64 = measured.iter().map(|item| item.union).sum();
     let ciou = intersection as f64 / (union as f64 + CUMULATIVE_EPSILON);
-    let mut scores = vec![("giou".to_owned(), giou), ("ciou".to_owned(), ciou)];
+    let pointing = mean(measured.iter().filter_map(|item| item.pointed).map(|hit| f64::from(u8::from(hit))).collect());
+    let mut scores =
+        vec![("giou".to_owned(), giou), ("ciou".to_owned(), ciou), ("pointing".to_owned(), pointing)];
     if mode == AnswerMode::Generated {
         let right = measured.iter().map(|item| f64::from(u8::from(item.found == item.exists))).collect();
         scores.push(("see".to_owned(), mean(right)));
@@ -131,7 +137,11 @@ fn measure(
     };
     let (intersection, union) = overlap_with_target(&prediction, &item.target);
     let found = prediction.contains(&1);
-    Ok(Some(Measured { intersection, union, exists: item.exists, found, picture }))
+    let pointed = match &segmented {
+        Some(mask) if item.exists => Some(points_at(&mask.similarity, &item)?),
+        _ => None,
+    };
+    Ok(Some(Measured { intersection, union, exists: item.exists, found, pointed, picture }))
 }
 
 fn segment(
@@ -146,6 +156,18 @@ fn segment(
     let inputs =
         SegmentInputs { embedding: &embedding, input_size: sam.input_size, original_size: sam.original_size };
     Ok(model.segment_positions(ids, hidden, &[position], inputs)?.remove(0))
+}
+
+/// Whether the cell of highest similarity holds a pixel of the item's target.
+fn points_at(similarity: &Tensor, item: &ValidationItem) -> Result<bool, TrainError> {
+    let similarity = similarity.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+    let highest = (0..similarity.len()).max_by(|a, b| similarity[*a].total_cmp(&similarity[*b]));
+    let target: Vec<u8> = item.target.iter().map(|value| u8::from(*value == 1)).collect();
+    let (width, height) = (item.image.width() as usize, item.image.height() as usize);
+    let target =
+        Mask::from_values(&target, height, width).map_err(|error| TrainError::Other(error.into()))?;
+    let covered = coverage(&target, similarity.len().isqrt());
+    Ok(highest.is_some_and(|cell| covered[cell] > 0.0))
 }
 
 /// Image, truth, similarity with points, prediction, side by side.
