@@ -36,6 +36,7 @@ pub fn matmul_reduced(
     match path {
         #[cfg(target_arch = "x86_64")]
         Path::Amx | Path::Avx512 => {
+            let right = super::blocks::Right::Matrix(right);
             super::blocks::product(path, left, right, output, scale, write, share);
         }
         _ => portable(left, right, output, scale, write, share),

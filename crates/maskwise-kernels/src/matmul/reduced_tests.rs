@@ -34,9 +34,11 @@ impl Operand {
         if self.transposed { matrix.t() } else { matrix }
     }
 
-    fn rounded(&self, row: usize, column: usize) -> f64 {
-        let (row, column) = if self.transposed { (column, row) } else { (row, column) };
-        bf16::from_f32(self.values[row * (self.sizes.1 + self.extra) + column]).to_f64()
+    /// The rounded values, row after row.
+    fn rounded(&self) -> Vec<f64> {
+        let Matrix { values, rows, columns, row_stride, column_stride } = self.matrix();
+        let at = |index: usize| values[index / columns * row_stride + index % columns * column_stride];
+        (0..rows * columns).map(|index| bf16::from_f32(at(index)).to_f64()).collect()
     }
 }
 
@@ -75,8 +77,22 @@ fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
     let (m, k, n) = case.sizes;
     let left = Operand::new(m, k, case.extra.0, case.transposed.0, 1);
     let right = Operand::new(k, n, case.extra.1, case.transposed.1, 2);
+    let (left_values, right_values) = (left.rounded(), right.rounded());
     let stride = n + case.extra.2;
     let before = varied(m * stride, 3);
+    // The expected value and the tolerance of each element.
+    let expected: Vec<(f64, f64)> = (0..m * n)
+        .map(|index| {
+            let (row, column) = (index / n, index % n);
+            let term = |i: usize| left_values[row * k + i] * right_values[i * n + column];
+            let (sum, magnitude) =
+                (0..k).map(term).fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
+            let start = if case.write == Write::Add { f64::from(before[row * stride + column]) } else { 0.0 };
+            let scale = f64::from(case.scale);
+            let magnitude = start.abs() + scale.abs() * magnitude;
+            (start + scale * sum, (k + 3) as f64 * 2_f64.powi(-24) * magnitude)
+        })
+        .collect();
     for path in paths() {
         let mut output = before.clone();
         let length = if m == 0 { 0 } else { (m - 1) * stride + n };
@@ -84,18 +100,14 @@ fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
         matmul_reduced(path, left.matrix(), right.matrix(), matrix, case.scale, case.write, share);
         for row in 0..m {
             for column in 0..stride {
-                let at = row * stride + column;
+                let (value, before) = (output[row * stride + column], before[row * stride + column]);
                 if column >= n {
-                    prop_assert_eq!(output[at], before[at], "{:?} wrote beyond row {}", path, row);
+                    prop_assert_eq!(value, before, "{:?} wrote beyond row {}", path, row);
                     continue;
                 }
-                let term = |i: usize| f64::from(case.scale) * left.rounded(row, i) * right.rounded(i, column);
-                let start = if case.write == Write::Add { f64::from(before[at]) } else { 0.0 };
-                let expected = start + (0..k).map(term).sum::<f64>();
-                let magnitude = start.abs() + (0..k).map(|i| term(i).abs()).sum::<f64>();
-                let tolerance = (k + 3) as f64 * 2_f64.powi(-24) * magnitude;
-                let error = (f64::from(output[at]) - expected).abs();
-                prop_assert!(error <= tolerance, "{path:?} ({row}, {column}): {} {expected}", output[at]);
+                let (expected, tolerance) = expected[row * n + column];
+                let error = (f64::from(value) - expected).abs();
+                prop_assert!(error <= tolerance, "{path:?} ({row}, {column}): {value} {expected}");
             }
         }
     }
@@ -103,6 +115,8 @@ fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_sizes_equal_the_sum_of_rounded_operands(case in case(0..100, 0..80, 0..100)) {
         check(&case, false)?;
