@@ -68,8 +68,8 @@ unsafe impl Sync for Output {}
 pub(super) enum Right<'a> {
     /// To be packed.
     Matrix(Matrix<'a>),
-    /// All panels of a matrix with that many columns.
-    Packed(&'a [Line], usize),
+    /// All of its panels.
+    Packed(&'a [Line]),
 }
 
 /// The product by the instructions of `path`. The sizes fit each other and are not zero.
@@ -111,7 +111,7 @@ pub(super) fn product(
             left.pack(rows.start, lines, share);
             let left = if fused { Left::Strands(&left) } else { Left::Packed(lines, rows.start) };
             match right {
-                Right::Packed(lines, _) => work.multiply(left, lines, rows.clone(), 0..columns),
+                Right::Packed(lines) => work.multiply(left, lines, rows.clone(), 0..columns),
                 Right::Matrix(right) => {
                     let right = Strands::new(right, Side::Right);
                     with_lines(&RIGHT, columns.min(at_once) * panel, |lines| {

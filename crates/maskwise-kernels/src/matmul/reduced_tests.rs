@@ -170,6 +170,51 @@ fn the_number_of_threads_changes_no_bit() {
 }
 
 #[test]
+fn a_packed_right_side_changes_no_bit() {
+    for (m, k, n) in [(1, 40, 70), (37, 129, 65), (300, 700, 90), (40, 30, 1100), (64, 600, 600)] {
+        for (transposed, write) in [(false, Write::Add), (true, Write::Replace)] {
+            let (left, right) = (Operand::new(m, k, 2, !transposed, 1), Operand::new(k, n, 3, transposed, 2));
+            for path in paths() {
+                let (mut output, mut expected) = (varied(m * n, 3), varied(m * n, 3));
+                let packed = PackedRight::for_path(path, right.matrix());
+                matmul_packed(left.matrix(), &packed, MatrixMut::new(&mut output, m, n), 0.6, write);
+                let expected_matrix = MatrixMut::new(&mut expected, m, n);
+                matmul_reduced(path, left.matrix(), right.matrix(), expected_matrix, 0.6, write, true);
+                assert_eq!(output, expected, "{path:?} {m} {k} {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_products_scale_nothing() {
+    for path in paths() {
+        for (m, k, n) in [(0, 3, 2), (3, 0, 2), (2, 3, 0)] {
+            let (left, right) = (varied(m * k, 1), varied(k * n, 2));
+            let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
+            for (write, expected) in [(Write::Replace, 0.0), (Write::Add, 5.0)] {
+                let mut output = vec![5.0; m * n];
+                matmul_reduced(path, left, right, MatrixMut::new(&mut output, m, n), 2.0, write, false);
+                assert!(output.iter().all(|&value| value == expected), "{path:?}");
+                let packed = PackedRight::for_path(path, right);
+                matmul_packed(left, &packed, MatrixMut::new(&mut output, m, n), 2.0, write);
+                assert!(output.iter().all(|&value| value == expected), "{path:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "4x5 times 6x7")]
+fn packed_sizes_must_fit() {
+    let (left, right) = (varied(20, 1), varied(42, 2));
+    let packed = PackedRight::new(Matrix::new(&right, 6, 7));
+    let mut output = vec![0.0; 28];
+    let output = MatrixMut::new(&mut output, 4, 7);
+    matmul_packed(Matrix::new(&left, 4, 5), &packed, output, 1.0, Write::Replace);
+}
+
+#[test]
 fn only_a_thread_that_asks_is_reduced() {
     let (m, k, n) = (150, 100, 90);
     let (left, right) = (varied(m * k, 1), varied(k * n, 2));
