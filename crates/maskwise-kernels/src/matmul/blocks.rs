@@ -153,8 +153,14 @@ struct Work {
 impl Work {
     /// Multiplies panels; `right` holds those of `columns`.
     fn multiply(&self, left: Left, right: &[Line], rows: Range<usize>, columns: Range<usize>) {
-        // Few rows keep all threads busy to the end; more share the fetching of the right side.
-        let height = if matches!(left, Left::Strands(_)) { 4 } else { 8 };
+        let height = match left {
+            // More rows share the fetching of the right side.
+            Left::Packed(..) => 8,
+            // One region takes whole rows of memory, two to three kilobytes of them, rather than pieces of each again and again.
+            Left::Strands(left) if !left.is_along() && !self.share => 16,
+            // Few rows stay in the first-level caches and keep all threads busy to the end.
+            Left::Strands(_) => 4,
+        };
         let across = columns.len().div_ceil(self.width);
         let down = rows.len().div_ceil(height);
         let region = |index: usize| {
@@ -265,6 +271,7 @@ impl Output {
     /// Whether a block can be written as it is, in full.
     fn takes_blocks(&self, row: usize, column: usize) -> bool {
         self.scale == 1.0
+            && !self.stride.is_multiple_of(512)
             && self.write == Write::Replace
             && (row + 1) * WIDTH <= self.rows
             && (column + 1) * WIDTH <= self.columns

@@ -101,7 +101,7 @@ impl<'a> Strands<'a> {
     }
 
     /// Whether the values of a strand are adjacent.
-    fn is_along(&self) -> bool {
+    pub(super) fn is_along(&self) -> bool {
         self.depth_stride == 1
     }
 
