@@ -55,6 +55,11 @@ impl PackedRight {
         Self { path, rows, columns, values }
     }
 
+    /// The path for which it is arranged.
+    pub fn path(&self) -> Path {
+        self.path
+    }
+
     /// Rows: the depth of products.
     pub fn rows(&self) -> usize {
         self.rows

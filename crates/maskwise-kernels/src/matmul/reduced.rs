@@ -16,7 +16,8 @@ pub(super) fn gains(m: usize, k: usize, n: usize) -> bool {
 /// As [`matmul`](super::matmul) or, unless `share`, [`matmul_here`](super::matmul_here), with both operands rounded to bf16 whatever
 /// their sizes and the calling thread's precision, by the instructions of `path`.
 ///
-/// No result depends on the number of threads. Paths differ in the order of sums and in what they do with subnormal numbers.
+/// A calling thread keeps the memory for packed operands for its next product: up to 16 MiB for either side, and more only where the
+/// sums have more than 8192 terms. No result depends on the number of threads. Paths differ in the order of sums and in what they do with subnormal numbers.
 ///
 /// # Panics
 /// When the sizes do not fit each other or the path [is not available](Path::is_available).
