@@ -5,7 +5,9 @@
 
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
-use maskwise_kernels::matmul::{Matrix, MatrixMut, Path, Write, matmul, matmul_here, matmul_reduced};
+use maskwise_kernels::matmul::{
+    Matrix, MatrixMut, PackedRight, Path, Write, matmul, matmul_here, matmul_packed, matmul_reduced,
+};
 use std::time::{Duration, Instant};
 
 /// How operands lie in memory.
@@ -17,6 +19,14 @@ enum Layout {
     Input,
     /// gᵀ · x.
     Weight,
+}
+
+/// How a product is computed.
+enum Way<'a> {
+    Exact,
+    Reduced(Path),
+    /// On the default path, with a prepared right side.
+    Packed(&'a PackedRight),
 }
 
 struct Shape {
@@ -77,20 +87,26 @@ impl Shape {
             Layout::Weight => (left.t(), right),
         };
         let mut output = vec![0.0; m * n];
-        let ways: Vec<Option<Path>> = std::iter::once(None).chain(paths().map(Some)).collect();
-        let mut run = |way: Option<Path>| {
+        let packed = PackedRight::new(right);
+        let mut ways = vec![Way::Exact];
+        ways.extend(paths().map(Way::Reduced));
+        ways.push(Way::Packed(&packed));
+        let mut run = |way: &Way| {
             let output = MatrixMut::new(&mut output, m, n);
             match way {
-                None if threads == 1 => matmul_here(left, right, output, 1.0, Write::Replace),
-                None => matmul(left, right, output, 1.0, Write::Replace),
-                Some(path) => matmul_reduced(path, left, right, output, 1.0, Write::Replace, threads > 1),
+                Way::Exact if threads == 1 => matmul_here(left, right, output, 1.0, Write::Replace),
+                Way::Exact => matmul(left, right, output, 1.0, Write::Replace),
+                Way::Reduced(path) => {
+                    matmul_reduced(*path, left, right, output, 1.0, Write::Replace, threads > 1);
+                }
+                Way::Packed(right) => matmul_packed(left, right, output, 1.0, Write::Replace),
             }
         };
         let repeats = (20_000_000 / (m * k * n)).clamp(1, 1000);
-        let rounds = if m * k * n > 1 << 30 { 5 } else { 31 };
+        let rounds = if m * k * n > 1 << 30 { 3 } else { 31 };
         let mut times = vec![Vec::new(); ways.len()];
         for _ in 0..=rounds {
-            for (&way, times) in ways.iter().zip(&mut times) {
+            for (way, times) in ways.iter().zip(&mut times) {
                 let start = Instant::now();
                 (0..repeats).for_each(|_| run(way));
                 times.push(start.elapsed() / repeats as u32);
@@ -118,7 +134,7 @@ fn main() {
     println!("microseconds, GFLOP/s and gain over f32; the default path is {:?}", Path::current());
     print!("{:<38} {:>7} {:>15}", "shape", "threads", "f32");
     names.iter().for_each(|name| print!(" {name:>22}"));
-    println!();
+    println!(" {:>22}", "right side prepared");
     for threads in [1, 2] {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for shape in shapes() {

@@ -1,33 +1,31 @@
 //! Products of packed panels, block by block.
 //!
-//! The output is cut into blocks of 32 by 32, the micro-kernels' size. A region of up to [`REGION`] panels either way is one piece of
-//! work; long sums are interrupted there, so that the parts of the panels in use stay in the second-level cache, and continue from
-//! where they were. Neither regions nor interruptions change the order in which an element is summed up.
+//! The output is cut into blocks of 32 by 32, the micro-kernels' size. A region of several blocks either way is one piece of work;
+//! long sums are interrupted there, so that the parts of the panels in use stay in the second-level cache, and continue from where
+//! they were. Neither regions nor interruptions change the order in which an element is summed up.
 
 use super::panels::{Line, Side, Strands, WIDTH};
 use super::tiles::Tiles;
-use super::{Matrix, MatrixMut, Path, Write, dots, is_shared, sizes};
+use super::{Matrix, MatrixMut, Path, Write, dots, is_shared};
 use rayon::prelude::*;
+use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::Cell;
 use std::ops::Range;
 
-/// Panels of either side in a region.
-const REGION: usize = 8;
-
 /// Steps of 32 along the depth, after which a sum is interrupted.
 const INTERRUPT: usize = 16;
 
-/// Lines of packed operands at a time (16 MiB), unless a region needs more.
+/// Lines of either side that are packed at a time (16 MiB), unless a region needs more.
 const CAPACITY: usize = 1 << 18;
 
-/// Values of a block.
-const BLOCK: usize = WIDTH * WIDTH;
+/// Lines of memory that the f32 sums of a block take.
+const BLOCK_LINES: usize = WIDTH * WIDTH / 16;
 
 thread_local! {
     static LEFT: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
     static RIGHT: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
-    static SUMS: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
+    static REGION: Cell<Vec<Line>> = const { Cell::new(Vec::new()) };
 }
 
 /// Lends `work` lines of this thread, which are kept for the next caller. Their content is arbitrary. A product that this thread
@@ -65,23 +63,32 @@ unsafe impl Send for Output {}
 #[allow(unsafe_code)]
 unsafe impl Sync for Output {}
 
-/// The product by the instructions of `path`.
+/// The right side of a product.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// To be packed.
+    Matrix(Matrix<'a>),
+    /// All of its panels.
+    Packed(&'a [Line]),
+}
+
+/// The product by the instructions of `path`. The sizes fit each other and are not zero.
 ///
 /// # Panics
-/// When the sizes do not fit each other or the processor lacks the instructions.
+/// When the processor lacks the instructions.
 pub(super) fn product(
     path: Path,
     left: Matrix,
-    right: Matrix,
+    right: Right,
     output: MatrixMut,
     scale: f32,
     write: Write,
     share: bool,
 ) {
-    let (m, k, n) = sizes(&left, &right, &output);
+    assert!(path != Path::Portable && path.is_available(), "this processor lacks {path:?}");
+    let (m, k, n) = (output.rows, left.columns, output.columns);
     let share = share && is_shared(m, k, n);
-    let (left, right) = (Strands::new(left, Side::Left), Strands::new(right, Side::Right));
-    let (rows, columns) = (m.div_ceil(WIDTH), n.div_ceil(WIDTH));
+    let left = Strands::new(left, Side::Left);
     let panel = left.panel_lines();
     let output = Output {
         values: output.values.as_mut_ptr(),
@@ -91,22 +98,33 @@ pub(super) fn product(
         scale,
         write,
     };
-    let at_once = (CAPACITY / panel / REGION).max(1) * REGION;
-    with_lines(&LEFT, rows.min(at_once) * panel, |left_lines| {
-        with_lines(&RIGHT, columns.min(at_once) * panel, |right_lines| {
-            for rows in ranges(0..rows, at_once) {
-                let left_lines = &mut left_lines[..rows.len() * panel];
-                left.pack(rows.start, left_lines, share);
-                for columns in ranges(0..columns, at_once) {
-                    let right_lines = &mut right_lines[..columns.len() * panel];
-                    right.pack(columns.start, right_lines, share);
-                    let packed =
-                        Packed { left: left_lines, right: right_lines, panel, rows: rows.clone(), columns };
-                    packed.multiply(path, output, share);
+    let (rows, columns) = (left.panels(), n.div_ceil(WIDTH));
+    // Short sums need no room for interrupted ones, so that their regions can be wide.
+    let width = if panel > INTERRUPT * WIDTH { 8 } else { 32 };
+    let work = Work { path, output, panel, width, share };
+    let at_once = (CAPACITY / panel).max(32);
+    // A region packs its own rows, which are in the cache then, unless too many regions would pack the same ones.
+    let fused = columns <= width || panel <= INTERRUPT * WIDTH;
+    for rows in ranges(0..rows, if fused { rows } else { at_once }) {
+        let lines = if fused { 0 } else { rows.len() * panel };
+        with_lines(&LEFT, lines, |lines| {
+            left.pack(rows.start, lines, share);
+            let left = if fused { Left::Strands(&left) } else { Left::Packed(lines, rows.start) };
+            match right {
+                Right::Packed(lines) => work.multiply(left, lines, rows.clone(), 0..columns),
+                Right::Matrix(right) => {
+                    let right = Strands::new(right, Side::Right);
+                    with_lines(&RIGHT, columns.min(at_once) * panel, |lines| {
+                        for columns in ranges(0..columns, at_once) {
+                            let lines = &mut lines[..columns.len() * panel];
+                            right.pack(columns.start, lines, share);
+                            work.multiply(left, lines, rows.clone(), columns);
+                        }
+                    });
                 }
             }
         });
-    });
+    }
 }
 
 fn ranges(whole: Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> {
@@ -114,92 +132,146 @@ fn ranges(whole: Range<usize>, length: usize) -> impl Iterator<Item = Range<usiz
     whole.step_by(length).map(move |start| start..(start + length).min(end))
 }
 
-/// Panels of both sides.
-#[derive(Clone)]
-struct Packed<'a> {
-    left: &'a [Line],
-    right: &'a [Line],
-    /// Lines of a panel.
-    panel: usize,
-    /// Which panels of the whole product `left` and `right` hold.
-    rows: Range<usize>,
-    columns: Range<usize>,
+/// The left side of a region.
+#[derive(Clone, Copy)]
+enum Left<'a> {
+    Strands(&'a Strands<'a>),
+    /// Panels from this number on.
+    Packed(&'a [Line], usize),
 }
 
-impl Packed<'_> {
-    fn multiply(&self, path: Path, output: Output, share: bool) {
-        let across = self.columns.len().div_ceil(REGION);
-        let down = self.rows.len().div_ceil(REGION);
-        let region = |index: usize| {
-            let part = |whole: &Range<usize>, index: usize| {
-                let start = whole.start + index * REGION;
-                start..(start + REGION).min(whole.end)
-            };
-            self.region(path, output, part(&self.rows, index / across), part(&self.columns, index % across));
+struct Work {
+    path: Path,
+    output: Output,
+    /// Lines of a panel.
+    panel: usize,
+    /// Columns of a region, in panels.
+    width: usize,
+    share: bool,
+}
+
+impl Work {
+    /// Multiplies panels; `right` holds those of `columns`.
+    fn multiply(&self, left: Left, right: &[Line], rows: Range<usize>, columns: Range<usize>) {
+        let height = match left {
+            // More rows share the fetching of the right side.
+            Left::Packed(..) => 8,
+            // One region takes whole rows of memory, two to three kilobytes of them, rather than pieces of each again and again.
+            Left::Strands(left) if !left.is_along() && !self.share => 16,
+            // Few rows stay in the first-level caches and keep all threads busy to the end.
+            Left::Strands(_) => 4,
         };
-        if share {
+        let across = columns.len().div_ceil(self.width);
+        let down = rows.len().div_ceil(height);
+        let region = |index: usize| {
+            let part = |whole: &Range<usize>, length: usize, index: usize| {
+                let start = whole.start + index * length;
+                start..(start + length).min(whole.end)
+            };
+            let first = index % across * self.width;
+            let right = &right[first * self.panel..];
+            let rows = part(&rows, height, index / across);
+            self.region(left, right, rows, part(&columns, self.width, index % across));
+        };
+        if self.share {
             (0..across * down).into_par_iter().with_max_len(1).for_each(region);
         } else {
             (0..across * down).for_each(region);
         }
     }
 
-    /// One region of the output, given as panels of the whole product.
-    #[allow(unsafe_code)]
-    fn region(&self, path: Path, output: Output, rows: Range<usize>, columns: Range<usize>) {
-        assert!(path.is_available() && path != Path::Portable);
-        let tiles = (path == Path::Amx).then(Tiles::configure);
+    /// One region of the output; `right` begins with the first of `columns`.
+    fn region(&self, left: Left, right: &[Line], rows: Range<usize>, columns: Range<usize>) {
+        let tiles = (self.path == Path::Amx).then(Tiles::configure);
         let steps = self.panel / WIDTH;
         let blocks = if steps > INTERRUPT { rows.len() * columns.len() } else { 1 };
-        with_lines(&SUMS, blocks * BLOCK / 16, |sums| {
+        let own =
+            if matches!(left, Left::Strands(_)) { rows.len() * steps.min(INTERRUPT) * WIDTH } else { 0 };
+        with_lines(&REGION, blocks * BLOCK_LINES + own, |lines| {
+            let (sums, own) = lines.split_at_mut(blocks * BLOCK_LINES);
             for depth in ranges(0..steps, INTERRUPT) {
-                let (is_first, is_last) = (depth.start == 0, depth.end == steps);
-                let mut index = 0;
-                for row in rows.clone() {
-                    let left = &self.left[(row - self.rows.start) * self.panel..][..self.panel];
-                    let left = &left[depth.start * WIDTH..depth.end * WIDTH];
-                    for column in columns.clone() {
-                        let right = &self.right[(column - self.columns.start) * self.panel..][..self.panel];
-                        let right = &right[depth.start * WIDTH..depth.end * WIDTH];
-                        let sums = &mut sums[index % blocks * (BLOCK / 16)..][..BLOCK / 16];
-                        index += 1;
-                        let direct = is_first && is_last && output.is_plain(row, column);
-                        let (target, stride) = if direct {
-                            // SAFETY: `is_plain` says that the whole block lies inside of the output.
-                            let start =
-                                unsafe { output.values.add(row * WIDTH * output.stride + column * WIDTH) };
-                            (start, output.stride)
-                        } else {
-                            (sums.as_mut_ptr().cast(), WIDTH)
-                        };
-                        let (left, right) = (left.as_ptr(), right.as_ptr());
-                        // SAFETY: the panels hold `depth.len()` steps, at least one. A block may be written to `target`: if
-                        // direct, inside of the output, which nobody else touches there; otherwise to 4 KiB of this thread.
-                        // Without `is_first`, this holds the sums so far. The processor has the instructions, as asserted above.
-                        unsafe {
-                            match &tiles {
-                                Some(tiles) => {
-                                    tiles.block(left, right, depth.len(), target, stride, !is_first)
-                                }
-                                None => dots::block(left, right, depth.len(), target, stride, !is_first),
-                            }
-                        }
-                        if is_last && !direct {
-                            // SAFETY: the sums of the block are complete; the processor has AVX-512, which either path needs.
-                            // This is the only thread with these rows and columns.
-                            unsafe { output.finish(sums, row, column) };
-                        }
+                let part = depth.start * WIDTH..depth.end * WIDTH;
+                if let Left::Strands(strands) = left {
+                    strands.pack_steps(rows.clone(), depth.clone(), &mut own[..rows.len() * part.len()]);
+                }
+                let mut block = 0;
+                for (index, row) in rows.clone().enumerate() {
+                    let left = match left {
+                        Left::Packed(panels, first) => &panels[(row - first) * self.panel..][part.clone()],
+                        Left::Strands(_) => &own[index * part.len()..][..part.len()],
+                    };
+                    for (index, column) in columns.clone().enumerate() {
+                        let right = &right[index * self.panel..][part.clone()];
+                        let sums = &mut sums[block % blocks * BLOCK_LINES..][..BLOCK_LINES];
+                        block += 1;
+                        self.block(&tiles, left, right, sums, (row, column), &depth);
                     }
                 }
             }
         });
     }
+
+    /// Some steps of a block, between what `sums` holds of the steps before and either `sums` or, after the last, the output.
+    #[allow(unsafe_code)]
+    #[inline]
+    fn block(
+        &self,
+        tiles: &Option<Tiles>,
+        left: &[Line],
+        right: &[Line],
+        sums: &mut [Line],
+        (row, column): (usize, usize),
+        depth: &Range<usize>,
+    ) {
+        assert!(left.len() == depth.len() * WIDTH && right.len() == left.len() && sums.len() == BLOCK_LINES);
+        let (resume, is_last) = (depth.start > 0, depth.end * WIDTH == self.panel);
+        if is_last {
+            self.output.prefetch(row, column);
+        }
+        let direct = !resume && is_last && self.output.takes_blocks(row, column);
+        let (target, stride) = if direct {
+            let start = row * WIDTH * self.output.stride + column * WIDTH;
+            (self.output.values.wrapping_add(start), self.output.stride)
+        } else {
+            (sums.as_mut_ptr().cast(), WIDTH)
+        };
+        // SAFETY: the panels hold `depth.len()` steps, at least one, as asserted. A block may be written to `target`: if direct, it
+        // lies inside of the output, as `takes_blocks` says, where nobody else reads or writes this row and column; otherwise
+        // it is the 4 KiB of `sums`, which are initialised. The processor has the instructions, as `product` has asserted.
+        unsafe {
+            match tiles {
+                Some(tiles) => {
+                    tiles.block(left.as_ptr(), right.as_ptr(), depth.len(), target, stride, resume)
+                }
+                None => dots::block(left.as_ptr(), right.as_ptr(), depth.len(), target, stride, resume),
+            }
+        }
+        if is_last && !direct {
+            // SAFETY: the processor has AVX-512, which either path needs; nobody else reads or writes this row and column.
+            unsafe { self.output.finish(sums, row, column) };
+        }
+    }
 }
 
 impl Output {
-    /// Whether a block can be written as it is.
-    fn is_plain(&self, row: usize, column: usize) -> bool {
+    /// Asks the processor to fetch a block's memory for writing, while the block is computed. Blocks touch many rows briefly, which
+    /// the hardware does not foresee.
+    #[allow(unsafe_code)]
+    #[inline]
+    fn prefetch(&self, row: usize, column: usize) {
+        for row in row * WIDTH..((row + 1) * WIDTH).min(self.rows) {
+            let at = self.values.wrapping_add(row * self.stride + column * WIDTH);
+            // SAFETY: nothing is read or written; a prefetch of any address is sound. Every processor with AVX-512 has it.
+            unsafe {
+                asm!("prefetchw [{0}]", "prefetchw [{0} + 64]", in(reg) at, options(nostack, preserves_flags));
+            }
+        }
+    }
+
+    /// Whether a block can be written as it is, in full.
+    fn takes_blocks(&self, row: usize, column: usize) -> bool {
         self.scale == 1.0
+            && !self.stride.is_multiple_of(512)
             && self.write == Write::Replace
             && (row + 1) * WIDTH <= self.rows
             && (column + 1) * WIDTH <= self.columns
@@ -212,7 +284,7 @@ impl Output {
     #[allow(unsafe_code)]
     #[target_feature(enable = "avx512f")]
     unsafe fn finish(&self, sums: &[Line], row: usize, column: usize) {
-        assert_eq!(sums.len(), BLOCK / 16);
+        assert_eq!(sums.len(), BLOCK_LINES);
         let (first, start) = (row * WIDTH, column * WIDTH);
         let rows = (self.rows - first).min(WIDTH);
         let columns = (self.columns - start).min(WIDTH);

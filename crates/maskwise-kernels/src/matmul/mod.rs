@@ -5,6 +5,7 @@
 mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod dots;
+mod packed;
 #[cfg(target_arch = "x86_64")]
 mod panels;
 mod path;
@@ -17,6 +18,7 @@ mod tiles;
 
 use gemm::Parallelism;
 
+pub use packed::{PackedRight, matmul_packed};
 pub use path::Path;
 pub use precision::{Precision, precision, set_precision};
 pub use reduced::matmul_reduced;
@@ -137,12 +139,16 @@ fn choose(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Wri
     }
 }
 
-/// The sizes of the product, rows, depth and columns, if they fit each other.
-fn sizes(left: &Matrix, right: &Matrix, output: &MatrixMut) -> (usize, usize, usize) {
-    let (m, k, n) = (left.rows, left.columns, right.columns);
-    assert_eq!(k, right.rows, "{m}x{k} times {}x{n}", right.rows);
+/// The sizes of a product, rows, depth and columns, if they fit each other.
+fn check_sizes(left: (usize, usize), right: (usize, usize), output: &MatrixMut) -> (usize, usize, usize) {
+    let ((m, k), n) = (left, right.1);
+    assert_eq!(k, right.0, "{m}x{k} times {}x{n}", right.0);
     assert_eq!((m, n), (output.rows, output.columns), "the output of {m}x{k} times {k}x{n}");
     (m, k, n)
+}
+
+fn sizes(left: &Matrix, right: &Matrix, output: &MatrixMut) -> (usize, usize, usize) {
+    check_sizes((left.rows, left.columns), (right.rows, right.columns), output)
 }
 
 /// Whether a product of these sizes is worth sharing among the threads of the current pool.

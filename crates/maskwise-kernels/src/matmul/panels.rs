@@ -8,6 +8,7 @@
 use super::Matrix;
 use rayon::prelude::*;
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 /// Strands of a panel, and values along the depth of a step.
 pub(super) const WIDTH: usize = 32;
@@ -56,34 +57,103 @@ impl<'a> Strands<'a> {
         self.depth.div_ceil(WIDTH) * WIDTH
     }
 
-    /// Packs the panels from number `first` on, as many as `lines` has room for.
+    /// Number of panels.
+    pub(super) fn panels(&self) -> usize {
+        self.count.div_ceil(WIDTH)
+    }
+
+    /// Packs whole panels from number `first` on, as many as `lines` has room for.
     ///
     /// # Panics
-    /// Without the instructions of [`dots::is_available`](super::dots::is_available).
-    #[allow(unsafe_code)]
-    pub(super) fn pack(&self, first: usize, lines: &mut [Line], shared: bool) {
-        assert!(super::dots::is_available(), "no AVX-512 BF16");
-        let pack = |(panel, lines): (usize, &mut [Line])| {
-            // SAFETY: the processor has the features that the function is compiled for.
-            unsafe { self.pack_panel((first + panel) * WIDTH, lines) }
+    /// As [`pack_steps`](Self::pack_steps).
+    pub(super) fn pack(&self, first: usize, lines: &mut [Line], share: bool) {
+        const AT_ONCE: usize = 4;
+        let length = self.panel_lines();
+        let pack = |(index, lines): (usize, &mut [Line])| {
+            let first = first + index * AT_ONCE;
+            self.pack_steps(first..first + lines.len() / length, 0..length / WIDTH, lines);
         };
-        if shared {
-            lines.par_chunks_mut(self.panel_lines()).enumerate().for_each(pack);
+        if share {
+            lines.par_chunks_mut(AT_ONCE * length).enumerate().for_each(pack);
         } else {
-            lines.chunks_mut(self.panel_lines()).enumerate().for_each(pack);
+            lines.chunks_mut(AT_ONCE * length).enumerate().for_each(pack);
+        }
+    }
+
+    /// Packs some steps of some panels, one panel after the other.
+    ///
+    /// # Panics
+    /// Without the instructions of [`dots::is_available`](super::dots::is_available) or if `lines` are not as many as needed.
+    #[allow(unsafe_code)]
+    pub(super) fn pack_steps(&self, panels: Range<usize>, steps: Range<usize>, lines: &mut [Line]) {
+        assert!(super::dots::is_available(), "no AVX-512 BF16");
+        assert_eq!(lines.len(), panels.len() * steps.len() * WIDTH);
+        let transposed = self.is_along() != (self.side == Side::Left);
+        // SAFETY: the processor has the features that the functions are compiled for.
+        unsafe {
+            match (self.is_along(), transposed) {
+                (true, true) => self.pack_tiles::<true, true>(panels, steps, lines),
+                (true, false) => self.pack_tiles::<true, false>(panels, steps, lines),
+                (false, true) => self.pack_tiles::<false, true>(panels, steps, lines),
+                (false, false) => self.pack_tiles::<false, false>(panels, steps, lines),
+            }
+        }
+    }
+
+    /// Whether the values of a strand are adjacent.
+    pub(super) fn is_along(&self) -> bool {
+        self.depth_stride == 1
+    }
+
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn pack_tiles<const ALONG: bool, const TRANSPOSED: bool>(
+        &self,
+        panels: Range<usize>,
+        steps: Range<usize>,
+        lines: &mut [Line],
+    ) {
+        let length = steps.len() * WIDTH;
+        if ALONG {
+            for (panel, lines) in panels.zip(lines.chunks_exact_mut(length)) {
+                for (step, lines) in steps.clone().zip(lines.chunks_exact_mut(WIDTH)) {
+                    self.pack_step::<ALONG, TRANSPOSED>(panel, step, lines);
+                }
+            }
+        } else {
+            // All panels step by step, so that more of each row of memory is used at a time.
+            for (index, step) in steps.enumerate() {
+                for (panel, lines) in panels.clone().zip(lines.chunks_exact_mut(length)) {
+                    self.pack_step::<ALONG, TRANSPOSED>(panel, step, &mut lines[index * WIDTH..][..WIDTH]);
+                }
+            }
         }
     }
 
     #[allow(unsafe_code)]
+    #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn pack_panel(&self, first: usize, lines: &mut [Line]) {
-        let along = self.depth_stride == 1;
-        let transposed = along != (self.side == Side::Left);
-        for (index, lines) in lines.chunks_exact_mut(16).enumerate() {
-            let (strand, depth) = (first + index % 2 * 16, index / 2 * WIDTH);
-            let mut tile =
-                if along { self.tile_along(strand, depth) } else { self.tile_across(strand, depth) };
-            if transposed {
+    fn pack_step<const ALONG: bool, const TRANSPOSED: bool>(
+        &self,
+        panel: usize,
+        step: usize,
+        lines: &mut [Line],
+    ) {
+        for (half, lines) in lines.chunks_exact_mut(16).enumerate() {
+            let (strand, depth) = (panel * WIDTH + half * 16, step * WIDTH);
+            let strands = self.count.saturating_sub(strand).min(16);
+            let depths = self.depth.saturating_sub(depth).min(WIDTH);
+            let start = self.values.as_ptr().wrapping_add(strand * self.stride + depth * self.depth_stride);
+            // SAFETY: strands below `count` and depths below `depth` lie in the slice, as the constructors of `Matrix` have
+            // checked, and no more than that many follow `start`.
+            let mut tile = unsafe {
+                match (ALONG, strands == 16 && depths == WIDTH) {
+                    (true, true) => along::<true>(start, self.stride, 16, WIDTH),
+                    (true, false) => along::<false>(start, self.stride, strands, depths),
+                    (false, true) => across::<true>(start, self.depth_stride, 16, WIDTH),
+                    (false, false) => across::<false>(start, self.depth_stride, strands, depths),
+                }
+            };
+            if TRANSPOSED {
                 tile = transpose(tile);
             }
             for (line, values) in lines.iter_mut().zip(tile) {
@@ -92,61 +162,102 @@ impl<'a> Strands<'a> {
             }
         }
     }
+}
 
-    /// Sixteen strands with their values adjacent, as a vector of 16 pairs each; zero beyond the ends.
-    #[allow(unsafe_code)]
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn tile_along(&self, strand: usize, depth: usize) -> [__m512i; 16] {
-        let values = self.depth.saturating_sub(depth);
-        let (low, high) = (mask(values), mask(values.saturating_sub(16)));
-        let strands = self.count.saturating_sub(strand);
-        let start = self.values.as_ptr().wrapping_add(strand * self.stride + depth);
-        let mut tile = [_mm512_setzero_si512(); 16];
-        for (index, line) in tile.iter_mut().enumerate() {
-            let (low, high) = if index < strands { (low, high) } else { (0, 0) };
-            let start = start.wrapping_add(index * self.stride);
-            // SAFETY: the masks leave only values of existing strands (below `count`) at existing depths (below `depth`), which lie
-            // in the slice, as the constructors of `Matrix` have checked. Masked values are not read.
-            let (low, high) = unsafe {
-                (_mm512_maskz_loadu_ps(low, start), _mm512_maskz_loadu_ps(high, start.wrapping_add(16)))
+/// The array of what an expression is for 0 to 15. A loop might not be unrolled, and then the vectors would live in memory.
+macro_rules! sixteen {
+    ($value:expr) => {{
+        let value = $value;
+        [
+            value(0),
+            value(1),
+            value(2),
+            value(3),
+            value(4),
+            value(5),
+            value(6),
+            value(7),
+            value(8),
+            value(9),
+            value(10),
+            value(11),
+            value(12),
+            value(13),
+            value(14),
+            value(15),
+        ]
+    }};
+}
+
+/// Sixteen strands with their values adjacent, `stride` apart, as a vector of 16 pairs each; zero beyond `strands` and `depths`.
+///
+/// # Safety
+/// The first `depths` values of the first `strands` strands can be read; if `FULL`, all.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn along<const FULL: bool>(
+    start: *const f32,
+    stride: usize,
+    strands: usize,
+    depths: usize,
+) -> [__m512i; 16] {
+    let (low, high) = (mask(depths), mask(depths.saturating_sub(16)));
+    sixteen!(|strand: usize| {
+        let at = start.wrapping_add(strand * stride);
+        // SAFETY: masked values are not read, the others can be.
+        unsafe {
+            let (low, high) = if FULL {
+                (_mm512_loadu_ps(at), _mm512_loadu_ps(at.wrapping_add(16)))
+            } else {
+                let (low, high) = if strand < strands { (low, high) } else { (0, 0) };
+                (_mm512_maskz_loadu_ps(low, at), _mm512_maskz_loadu_ps(high, at.wrapping_add(16)))
             };
-            *line = bits(_mm512_cvtne2ps_pbh(high, low));
+            bits(_mm512_cvtne2ps_pbh(high, low))
         }
-        tile
-    }
+    })
+}
 
-    /// Sixteen pairs of depths with the strands adjacent, as a vector of 16 strands' pairs each; zero beyond the ends.
-    #[allow(unsafe_code)]
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-    fn tile_across(&self, strand: usize, depth: usize) -> [__m512i; 16] {
-        const INTERLEAVE: [u16; 32] = {
-            let mut order = [0; 32];
-            let mut index = 0;
-            while index < 32 {
-                order[index as usize] = index / 2 + index % 2 * 16;
-                index += 1;
+/// Sixteen pairs along the depth, values of which are `stride` apart, with the strands adjacent, as a vector of 16 strands' pairs
+/// each; zero beyond `strands` and `depths`.
+///
+/// # Safety
+/// As of [`along`].
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+unsafe fn across<const FULL: bool>(
+    start: *const f32,
+    stride: usize,
+    strands: usize,
+    depths: usize,
+) -> [__m512i; 16] {
+    const INTERLEAVE: [u16; 32] = {
+        let mut order = [0; 32];
+        let mut index = 0;
+        while index < 32 {
+            order[index as usize] = index / 2 + index % 2 * 16;
+            index += 1;
+        }
+        order
+    };
+    // SAFETY: 32 values of two bytes are 64 bytes.
+    let interleave = unsafe { _mm512_loadu_si512(INTERLEAVE.as_ptr().cast()) };
+    let strands = mask(strands);
+    let at = |depth: usize| {
+        let at = start.wrapping_add(depth * stride);
+        // SAFETY: masked values are not read, the others can be.
+        unsafe {
+            if FULL {
+                _mm512_loadu_ps(at)
+            } else {
+                _mm512_maskz_loadu_ps(if depth < depths { strands } else { 0 }, at)
             }
-            order
-        };
-        // SAFETY: 32 values of two bytes are 64 bytes.
-        let interleave = unsafe { _mm512_loadu_si512(INTERLEAVE.as_ptr().cast()) };
-        let strands = mask(self.count.saturating_sub(strand));
-        let depths = self.depth.saturating_sub(depth);
-        let start = self.values.as_ptr().wrapping_add(depth * self.depth_stride + strand);
-        let mut tile = [_mm512_setzero_si512(); 16];
-        for (pair, line) in tile.iter_mut().enumerate() {
-            let at = |offset: usize| {
-                let strands = if 2 * pair + offset < depths { strands } else { 0 };
-                let start = start.wrapping_add((2 * pair + offset) * self.depth_stride);
-                // SAFETY: as in `tile_along`.
-                unsafe { _mm512_maskz_loadu_ps(strands, start) }
-            };
-            *line = _mm512_permutexvar_epi16(interleave, bits(_mm512_cvtne2ps_pbh(at(1), at(0))));
         }
-        tile
-    }
+    };
+    sixteen!(|pair: usize| {
+        _mm512_permutexvar_epi16(interleave, bits(_mm512_cvtne2ps_pbh(at(2 * pair + 1), at(2 * pair))))
+    })
 }
 
 /// The first `count` of 16.
@@ -165,45 +276,48 @@ fn bits(values: __m512bh) -> __m512i {
 /// Element `j` of vector `i` becomes element `i` of vector `j`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
-    let mut twos = rows;
-    for (i, two) in twos.iter_mut().enumerate() {
-        let (first, second) = (rows[i / 2 * 2], rows[i / 2 * 2 + 1]);
-        *two = if i % 2 == 0 {
-            _mm512_unpacklo_epi32(first, second)
-        } else {
-            _mm512_unpackhi_epi32(first, second)
-        };
-    }
-    // Number 4 g + c holds, in each quarter q of 128 bits, column 4 q + c of the rows 4 g to 4 g + 3.
-    let mut fours = twos;
-    for (i, four) in fours.iter_mut().enumerate() {
-        let (group, column) = (i / 4 * 4, i % 4);
-        let (first, second) = (twos[group + column / 2], twos[group + 2 + column / 2]);
-        *four = if column % 2 == 0 {
-            _mm512_unpacklo_epi64(first, second)
-        } else {
-            _mm512_unpackhi_epi64(first, second)
-        };
-    }
-    // Quarters 0, 2 (`low`) or 1, 3 of two groups, then of all four.
-    let quarters = |column: usize, group: usize, odd: bool| {
-        let (first, second) = (fours[4 * group + column], fours[4 * group + 4 + column]);
-        if odd {
-            _mm512_shuffle_i32x4::<0b11_01_11_01>(first, second)
-        } else {
-            _mm512_shuffle_i32x4::<0b10_00_10_00>(first, second)
-        }
-    };
-    let mut columns = fours;
-    for (i, result) in columns.iter_mut().enumerate() {
-        let (quarter, column) = (i / 4, i % 4);
-        let (low, high) = (quarters(column, 0, quarter % 2 == 1), quarters(column, 2, quarter % 2 == 1));
-        *result = if quarter / 2 == 0 {
-            _mm512_shuffle_i32x4::<0b10_00_10_00>(low, high)
-        } else {
-            _mm512_shuffle_i32x4::<0b11_01_11_01>(low, high)
-        };
-    }
-    columns
+fn transpose(r: [__m512i; 16]) -> [__m512i; 16] {
+    let [a, b, c, d] = [
+        transpose_quarters([r[0], r[1], r[2], r[3]]),
+        transpose_quarters([r[4], r[5], r[6], r[7]]),
+        transpose_quarters([r[8], r[9], r[10], r[11]]),
+        transpose_quarters([r[12], r[13], r[14], r[15]]),
+    ];
+    let columns = [
+        gather_quarters([a[0], b[0], c[0], d[0]]),
+        gather_quarters([a[1], b[1], c[1], d[1]]),
+        gather_quarters([a[2], b[2], c[2], d[2]]),
+        gather_quarters([a[3], b[3], c[3], d[3]]),
+    ];
+    sixteen!(|column: usize| columns[column % 4][column / 4])
+}
+
+/// In each quarter of 128 bits, element `j` of vector `i` becomes element `i` of vector `j`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transpose_quarters([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    let (ab_low, ab_high) = (_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    let (cd_low, cd_high) = (_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    [
+        _mm512_unpacklo_epi64(ab_low, cd_low),
+        _mm512_unpackhi_epi64(ab_low, cd_low),
+        _mm512_unpacklo_epi64(ab_high, cd_high),
+        _mm512_unpackhi_epi64(ab_high, cd_high),
+    ]
+}
+
+/// Quarter `j` of vector `i` becomes quarter `i` of vector `j`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn gather_quarters([a, b, c, d]: [__m512i; 4]) -> [__m512i; 4] {
+    const EVEN: i32 = 0b10_00_10_00;
+    const ODD: i32 = 0b11_01_11_01;
+    let (ab_even, cd_even) = (_mm512_shuffle_i32x4::<EVEN>(a, b), _mm512_shuffle_i32x4::<EVEN>(c, d));
+    let (ab_odd, cd_odd) = (_mm512_shuffle_i32x4::<ODD>(a, b), _mm512_shuffle_i32x4::<ODD>(c, d));
+    [
+        _mm512_shuffle_i32x4::<EVEN>(ab_even, cd_even),
+        _mm512_shuffle_i32x4::<EVEN>(ab_odd, cd_odd),
+        _mm512_shuffle_i32x4::<ODD>(ab_even, cd_even),
+        _mm512_shuffle_i32x4::<ODD>(ab_odd, cd_odd),
+    ]
 }

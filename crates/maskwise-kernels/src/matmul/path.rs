@@ -7,7 +7,8 @@ use std::sync::OnceLock;
 pub enum Path {
     /// Tiles of Intel AMX (`amx-bf16`), on Linux.
     Amx,
-    /// Dot products of AVX-512 BF16.
+    /// Dot products of AVX-512 BF16. Where they run at a quarter of the rate of f32 multiply-adds, as on Sapphire Rapids, this path
+    /// is slower than f32; processors with a full rate have not been measured.
     Avx512,
     /// Operands rounded to bf16 and multiplied in f32: the same values, save for the order of sums, and no gain in speed.
     Portable,

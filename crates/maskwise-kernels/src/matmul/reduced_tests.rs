@@ -34,9 +34,11 @@ impl Operand {
         if self.transposed { matrix.t() } else { matrix }
     }
 
-    fn rounded(&self, row: usize, column: usize) -> f64 {
-        let (row, column) = if self.transposed { (column, row) } else { (row, column) };
-        bf16::from_f32(self.values[row * (self.sizes.1 + self.extra) + column]).to_f64()
+    /// The rounded values, row after row.
+    fn rounded(&self) -> Vec<f64> {
+        let Matrix { values, rows, columns, row_stride, column_stride } = self.matrix();
+        let at = |index: usize| values[index / columns * row_stride + index % columns * column_stride];
+        (0..rows * columns).map(|index| bf16::from_f32(at(index)).to_f64()).collect()
     }
 }
 
@@ -75,8 +77,22 @@ fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
     let (m, k, n) = case.sizes;
     let left = Operand::new(m, k, case.extra.0, case.transposed.0, 1);
     let right = Operand::new(k, n, case.extra.1, case.transposed.1, 2);
+    let (left_values, right_values) = (left.rounded(), right.rounded());
     let stride = n + case.extra.2;
     let before = varied(m * stride, 3);
+    // The expected value and the tolerance of each element.
+    let expected: Vec<(f64, f64)> = (0..m * n)
+        .map(|index| {
+            let (row, column) = (index / n, index % n);
+            let term = |i: usize| left_values[row * k + i] * right_values[i * n + column];
+            let (sum, magnitude) =
+                (0..k).map(term).fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
+            let start = if case.write == Write::Add { f64::from(before[row * stride + column]) } else { 0.0 };
+            let scale = f64::from(case.scale);
+            let magnitude = start.abs() + scale.abs() * magnitude;
+            (start + scale * sum, (k + 3) as f64 * 2_f64.powi(-24) * magnitude)
+        })
+        .collect();
     for path in paths() {
         let mut output = before.clone();
         let length = if m == 0 { 0 } else { (m - 1) * stride + n };
@@ -84,18 +100,14 @@ fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
         matmul_reduced(path, left.matrix(), right.matrix(), matrix, case.scale, case.write, share);
         for row in 0..m {
             for column in 0..stride {
-                let at = row * stride + column;
+                let (value, before) = (output[row * stride + column], before[row * stride + column]);
                 if column >= n {
-                    prop_assert_eq!(output[at], before[at], "{:?} wrote beyond row {}", path, row);
+                    prop_assert_eq!(value, before, "{:?} wrote beyond row {}", path, row);
                     continue;
                 }
-                let term = |i: usize| f64::from(case.scale) * left.rounded(row, i) * right.rounded(i, column);
-                let start = if case.write == Write::Add { f64::from(before[at]) } else { 0.0 };
-                let expected = start + (0..k).map(term).sum::<f64>();
-                let magnitude = start.abs() + (0..k).map(|i| term(i).abs()).sum::<f64>();
-                let tolerance = (k + 3) as f64 * 2_f64.powi(-24) * magnitude;
-                let error = (f64::from(output[at]) - expected).abs();
-                prop_assert!(error <= tolerance, "{path:?} ({row}, {column}): {} {expected}", output[at]);
+                let (expected, tolerance) = expected[row * n + column];
+                let error = (f64::from(value) - expected).abs();
+                prop_assert!(error <= tolerance, "{path:?} ({row}, {column}): {value} {expected}");
             }
         }
     }
@@ -103,6 +115,8 @@ fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
     #[test]
     fn any_sizes_equal_the_sum_of_rounded_operands(case in case(0..100, 0..80, 0..100)) {
         check(&case, false)?;
@@ -153,6 +167,51 @@ fn the_number_of_threads_changes_no_bit() {
         let one = on(1);
         assert!((2..4).all(|threads| on(threads) == one), "{path:?}");
     }
+}
+
+#[test]
+fn a_packed_right_side_changes_no_bit() {
+    for (m, k, n) in [(1, 40, 70), (37, 129, 65), (300, 700, 90), (40, 30, 1100), (64, 600, 600)] {
+        for (transposed, write) in [(false, Write::Add), (true, Write::Replace)] {
+            let (left, right) = (Operand::new(m, k, 2, !transposed, 1), Operand::new(k, n, 3, transposed, 2));
+            for path in paths() {
+                let (mut output, mut expected) = (varied(m * n, 3), varied(m * n, 3));
+                let packed = PackedRight::for_path(path, right.matrix());
+                matmul_packed(left.matrix(), &packed, MatrixMut::new(&mut output, m, n), 0.6, write);
+                let expected_matrix = MatrixMut::new(&mut expected, m, n);
+                matmul_reduced(path, left.matrix(), right.matrix(), expected_matrix, 0.6, write, true);
+                assert_eq!(output, expected, "{path:?} {m} {k} {n}");
+            }
+        }
+    }
+}
+
+#[test]
+fn empty_products_scale_nothing() {
+    for path in paths() {
+        for (m, k, n) in [(0, 3, 2), (3, 0, 2), (2, 3, 0)] {
+            let (left, right) = (varied(m * k, 1), varied(k * n, 2));
+            let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
+            for (write, expected) in [(Write::Replace, 0.0), (Write::Add, 5.0)] {
+                let mut output = vec![5.0; m * n];
+                matmul_reduced(path, left, right, MatrixMut::new(&mut output, m, n), 2.0, write, false);
+                assert!(output.iter().all(|&value| value == expected), "{path:?}");
+                let packed = PackedRight::for_path(path, right);
+                matmul_packed(left, &packed, MatrixMut::new(&mut output, m, n), 2.0, write);
+                assert!(output.iter().all(|&value| value == expected), "{path:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[should_panic(expected = "4x5 times 6x7")]
+fn packed_sizes_must_fit() {
+    let (left, right) = (varied(20, 1), varied(42, 2));
+    let packed = PackedRight::new(Matrix::new(&right, 6, 7));
+    let mut output = vec![0.0; 28];
+    let output = MatrixMut::new(&mut output, 4, 7);
+    matmul_packed(Matrix::new(&left, 4, 5), &packed, output, 1.0, Write::Replace);
 }
 
 #[test]
