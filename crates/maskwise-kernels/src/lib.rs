@@ -18,3 +18,5 @@ pub mod rotary;
 pub mod rows;
 pub mod upsample;
 mod work;
+
+pub use work::vectorized;

@@ -14,7 +14,7 @@ pub(crate) fn is_shared(elements: usize) -> bool {
 ///
 /// Rust contracts nothing into fused multiply-adds, so the result does not depend on the processor.
 #[inline(always)]
-pub(crate) fn vectorized<R>(work: impl FnOnce() -> R) -> R {
+pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 

@@ -110,6 +110,7 @@ pub(super) fn from_hsv(hue: f32, saturation: f32, value: f32) -> Rgb {
 }
 
 /// `share` of the way from `from` to `to`.
+#[inline(always)]
 pub(super) fn mix(from: Rgb, to: Rgb, share: f32) -> Rgb {
     std::array::from_fn(|i| {
         (f32::from(from[i]) + (f32::from(to[i]) - f32::from(from[i])) * share + 0.5) as u8

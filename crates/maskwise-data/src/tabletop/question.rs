@@ -206,7 +206,14 @@ impl Default for QuestionWeights {
 impl QuestionWeights {
     /// As many false premises as true ones, for judging whether a model sees what is there.
     pub fn even() -> QuestionWeights {
-        QuestionWeights { false_premise: 12.0, ..QuestionWeights::default() }
+        QuestionWeights::with_false_premises(0.5)
+    }
+
+    /// The default weights, but false premises for this `share` of the questions, from 0 to below 1.
+    pub fn with_false_premises(share: f32) -> QuestionWeights {
+        let others: f32 =
+            QuestionWeights { false_premise: 0.0, ..QuestionWeights::default() }.values().iter().sum();
+        QuestionWeights { false_premise: others * share / (1.0 - share), ..QuestionWeights::default() }
     }
 
     /// False premises and nothing else.

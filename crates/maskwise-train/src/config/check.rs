@@ -86,6 +86,18 @@ impl DataSection {
                 let reason = format!("{} must be above 0; leave a dataset out to not use it", dataset.rate);
                 return Err(TrainError::setting(field("rate"), reason));
             }
+            if let Some(share) = dataset.false_premises {
+                if !(0.0..1.0).contains(&share) {
+                    let reason = format!("{share} must lie in 0..1, without 1");
+                    return Err(TrainError::setting(field("false_premises"), reason));
+                }
+                if dataset.kind != DatasetKind::Tabletop {
+                    return Err(TrainError::setting(
+                        field("false_premises"),
+                        "belongs to kind `tabletop` only",
+                    ));
+                }
+            }
             check_folder(&field("folder"), dataset.kind, dataset.folder.as_deref())?;
             if dataset.explanations.is_some() && dataset.kind != DatasetKind::ReasonSeg {
                 return Err(TrainError::setting(field("explanations"), "belongs to kind `reason_seg` only"));

@@ -94,9 +94,16 @@ impl DatasetSection {
             }
             DatasetKind::Tabletop => {
                 let world = world(self.world_seed, Split::Train, self.size)?;
-                Box::new(world.with_questions(QuestionWeights::default(), data.num_classes_per_sample))
+                Box::new(world.with_questions(self.question_weights(), data.num_classes_per_sample))
             }
         })
+    }
+
+    fn question_weights(&self) -> QuestionWeights {
+        match self.false_premises {
+            Some(share) => QuestionWeights::with_false_premises(share),
+            None => QuestionWeights::default(),
+        }
     }
 
     /// The sets that are named, or those of the papers.

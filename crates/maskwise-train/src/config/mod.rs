@@ -191,6 +191,8 @@ pub struct DatasetSection {
     /// For `tabletop`, which world.
     #[serde(default)]
     pub world_seed: u64,
+    /// For `tabletop`, the share of questions with a false premise, from 0 to below 1; a fifth if left out.
+    pub false_premises: Option<f32>,
 }
 
 fn default_size() -> usize {

@@ -74,7 +74,8 @@ pub fn validate(
     let intersection: u64 = measured.iter().map(|item| item.intersection).sum();
     let union: u64 = measured.iter().map(|item| item.union).sum();
     let ciou = intersection as f64 / (union as f64 + CUMULATIVE_EPSILON);
-    let pointing = mean(measured.iter().filter_map(|item| item.pointed).map(|hit| f64::from(u8::from(hit))).collect());
+    let pointing =
+        mean(measured.iter().filter_map(|item| item.pointed).map(|hit| f64::from(u8::from(hit))).collect());
     let mut scores =
         vec![("giou".to_owned(), giou), ("ciou".to_owned(), ciou), ("pointing".to_owned(), pointing)];
     if mode == AnswerMode::Generated {

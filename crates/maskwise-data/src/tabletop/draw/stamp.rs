@@ -1,6 +1,7 @@
 use super::super::{Pattern, colour::Rgb, colour::luminance, colour::mix};
 use super::sketch::{Ink, Layer, Mode, Sketch};
 use super::{Dice, cos, sin};
+use maskwise_kernels::vectorized;
 use std::f32::consts::TAU;
 use tiny_skia::{FillRule, LineJoin, Mask, Path, PathBuilder, PathSegment, Point, Stroke, Transform};
 
@@ -241,6 +242,8 @@ impl Bounds {
 /// Paints shapes onto a stamp.
 struct Brush {
     coverage: Mask,
+    /// A row of it, while it is painted.
+    covered: Vec<u8>,
     coat: Coat,
     style: Style,
     middle: (f32, f32),
@@ -259,6 +262,7 @@ impl Brush {
         let rate = style.shading / (pose.longest / 2.0);
         Brush {
             coverage: Mask::new(stamp.width as u32, stamp.height as u32).expect("a stamp has pixels"),
+            covered: Vec::new(),
             coat,
             style: style.clone(),
             middle: (stamp.width as f32 / 2.0, stamp.height as f32 / 2.0),
@@ -279,17 +283,23 @@ impl Brush {
         let ink = self.ink(layer);
         let patterned =
             matches!((layer.ink, layer.mode), (Ink::Body, Mode::Fill)) && self.coat.pattern != Pattern::Plain;
-        for y in top..bottom {
-            for x in left..right {
-                let index = y * stamp.width + x;
-                let covered = std::mem::take(&mut self.coverage.data_mut()[index]);
-                if covered == 0 {
-                    continue;
+        let mut coverage = std::mem::take(&mut self.covered);
+        vectorized(|| {
+            for y in top..bottom {
+                let row = y * stamp.width;
+                coverage.clear();
+                coverage.extend_from_slice(&self.coverage.data()[row + left..row + right]);
+                self.coverage.data_mut()[row + left..row + right].fill(0);
+                for (x, &covered) in (left..right).zip(&coverage) {
+                    if covered == 0 {
+                        continue;
+                    }
+                    let ink = if patterned { self.weave(x, y) } else { ink };
+                    self.blend(stamp, row + x, layer, covered, self.light(ink, x, y));
                 }
-                let ink = if patterned { self.weave(x, y) } else { ink };
-                self.blend(stamp, index, layer, covered, self.light(ink, x, y));
             }
-        }
+        });
+        self.covered = coverage;
     }
 
     fn ink(&self, layer: &Layer) -> Rgb {
@@ -303,6 +313,7 @@ impl Brush {
         }
     }
 
+    #[inline(always)]
     fn weave(&self, x: usize, y: usize) -> Rgb {
         let (x, y) = (x as f32 - self.middle.0, y as f32 - self.middle.1);
         let (u, v) = (x * self.weave.0 + y * self.weave.1, y * self.weave.0 - x * self.weave.1);
@@ -310,6 +321,7 @@ impl Brush {
         mix(self.coat.body, self.coat.second, self.coat.pattern.second(u, v, pixel))
     }
 
+    #[inline(always)]
     fn light(&self, ink: Rgb, x: usize, y: usize) -> Rgb {
         let mut gain =
             1.0 + (x as f32 - self.middle.0) * self.slope.0 + (y as f32 - self.middle.1) * self.slope.1;
@@ -319,6 +331,7 @@ impl Brush {
         ink.map(|value| (f32::from(value) * gain).clamp(0.0, 255.0) as u8)
     }
 
+    #[inline(always)]
     fn blend(&self, stamp: &mut Stamp, index: usize, layer: &Layer, covered: u8, ink: Rgb) {
         let pixel = &mut stamp.pixels[index];
         let times = |a: u8, b: u8| ((u32::from(a) * u32::from(b) + 127) / 255) as u8;
@@ -337,6 +350,7 @@ impl Brush {
 }
 
 /// A number in 0..1 that looks random, for a pixel.
+#[inline(always)]
 pub(in crate::tabletop) fn hash(seed: u32, x: u32, y: u32) -> f32 {
     let mut bits = seed ^ x.wrapping_mul(0x9E37_79B1) ^ y.wrapping_mul(0x85EB_CA77);
     bits = (bits ^ (bits >> 15)).wrapping_mul(0x2C1B_3C6D);

@@ -2,6 +2,7 @@
 
 use super::super::colour::{Rgb, distance, from_hsv, mix};
 use super::super::draw::{Dice, cos, hash, sin};
+use maskwise_kernels::vectorized;
 use std::f32::consts::TAU;
 
 /// An empty picture.
@@ -28,27 +29,42 @@ impl Backdrop {
         let upper =
             if standing { if dice.chance(0.35) { sky(dice) } else { wall(dice) } } else { surface(dice) };
         let lower = standing.then(|| if dice.chance(0.3) { grass(dice) } else { surface(dice) });
-        let mut pixels = Vec::with_capacity(size * size);
-        for row in 0..size {
+        let mut pixels = vec![[0; 3]; size * size];
+        let mut points = vec![(0.0, 0.0); size];
+        for (row, pixels) in pixels.chunks_exact_mut(size).enumerate() {
             let y = row as f32 / size as f32;
-            for column in 0..size {
-                let x = column as f32 / size as f32;
-                pixels.push(match &lower {
-                    Some(lower) if y >= horizon => {
-                        // Seen at a slant: rows draw together towards the horizon.
-                        let near = 0.35 + (y - horizon) / (1.0 - horizon);
-                        lower((x - 0.5) / near, 1.2 / near)
-                    }
-                    _ => upper(x, y),
-                });
+            let across =
+                points.iter_mut().enumerate().map(|(column, point)| (column as f32 / size as f32, point));
+            match &lower {
+                Some(lower) if y >= horizon => {
+                    // Seen at a slant: rows draw together towards the horizon.
+                    let near = 0.35 + (y - horizon) / (1.0 - horizon);
+                    across.for_each(|(x, point)| *point = ((x - 0.5) / near, 1.2 / near));
+                    lower(&points, pixels);
+                }
+                _ => {
+                    across.for_each(|(x, point)| *point = (x, y));
+                    upper(&points, pixels);
+                }
             }
         }
         Backdrop { pixels, ground: standing.then_some((horizon * size as f32) as usize) }
     }
 }
 
-/// A colour for each point of a unit square.
-type Texture = Box<dyn Fn(f32, f32) -> Rgb>;
+/// Gives each of the points of a row, in a unit square, its colour.
+type Texture = Box<dyn Fn(&[(f32, f32)], &mut [Rgb])>;
+
+/// The texture that has `colour` at each point.
+fn texture(colour: impl Fn(f32, f32) -> Rgb + 'static) -> Texture {
+    Box::new(move |points, row| {
+        vectorized(|| {
+            for ((x, y), pixel) in points.iter().zip(row) {
+                *pixel = colour(*x, *y);
+            }
+        });
+    })
+}
 
 /// A colour that leaves things their effect.
 fn quiet(dice: &mut Dice) -> Rgb {
@@ -65,6 +81,7 @@ fn wood_colour(dice: &mut Dice) -> Rgb {
 }
 
 /// Smooth noise, 0..1, that changes over a distance of about 1.
+#[inline(always)]
 fn cloudy(seed: u32, x: f32, y: f32) -> f32 {
     let (left, top) = (x.floor(), y.floor());
     let ease = |t: f32| t * t * (3.0 - 2.0 * t);
@@ -97,14 +114,14 @@ fn gradient(dice: &mut Dice) -> Texture {
     let to = mix(from, quiet(dice), dice.between(0.0, 0.5));
     let angle = dice.between(0.0, TAU);
     let (dx, dy) = (cos(angle), sin(angle));
-    Box::new(move |x, y| mix(from, to, (0.5 + (x - 0.5) * dx + (y - 0.5) * dy).clamp(0.0, 1.0)))
+    texture(move |x, y| mix(from, to, (0.5 + (x - 0.5) * dx + (y - 0.5) * dy).clamp(0.0, 1.0)))
 }
 
 fn mottled(dice: &mut Dice) -> Texture {
     let (base, seed) = (quiet(dice), seed(dice));
     let (scale, depth) = (dice.between(3.0, 40.0), dice.between(0.08, 0.3));
     let other = mix(base, dice.pick(&[[0; 3], [255; 3]]), depth);
-    Box::new(move |x, y| mix(base, other, cloudy(seed, x * scale, y * scale)))
+    texture(move |x, y| mix(base, other, cloudy(seed, x * scale, y * scale)))
 }
 
 fn planks(dice: &mut Dice) -> Texture {
@@ -112,7 +129,7 @@ fn planks(dice: &mut Dice) -> Texture {
     let dark = mix(base, [60, 30, 10], dice.between(0.2, 0.45));
     let (planks, upright) = (dice.between(2.0, 7.0), dice.chance(0.5));
     let stretch = dice.between(15.0, 40.0);
-    Box::new(move |x, y| {
+    texture(move |x, y| {
         let (along, across) = if upright { (y, x) } else { (x, y) };
         let plank = (across * planks).floor();
         let within = across * planks - plank;
@@ -134,7 +151,7 @@ fn tiles(dice: &mut Dice) -> Texture {
     let other = if dice.chance(0.5) { mix(base, quiet(dice), 0.35) } else { base };
     let grout = mix(base, dice.pick(&[[50, 50, 50], [245, 245, 240]]), 0.5);
     let tiles = dice.between(4.0, 9.0);
-    Box::new(move |x, y| {
+    texture(move |x, y| {
         let (column, row) = ((x * tiles).floor(), (y * tiles).floor());
         let (u, v) = (x * tiles - column, y * tiles - row);
         if u.min(v) < 0.05 {
@@ -149,7 +166,7 @@ fn cloth(dice: &mut Dice) -> Texture {
     let base = mix(quiet(dice), [255; 3], 0.4);
     let band = mix(base, quiet(dice), dice.between(0.3, 0.6));
     let (bands, checked, seed) = (dice.between(4.0, 12.0), dice.chance(0.65), seed(dice));
-    Box::new(move |x, y| {
+    texture(move |x, y| {
         let on = |value: f32| f32::from(u8::from((value * bands * 2.0).floor() % 2.0 != 0.0));
         let share = if checked { (on(x) + on(y)) / 2.0 } else { on(x) };
         mix(mix(base, band, share), [0; 3], 0.08 * cloudy(seed, x * 60.0, y * 60.0))
@@ -162,7 +179,7 @@ fn wall(dice: &mut Dice) -> Texture {
     }
     let (base, bands) = (quiet(dice), dice.between(6.0, 16.0));
     let stripe = mix(base, dice.pick(&[[0; 3], [255; 3]]), dice.between(0.06, 0.16));
-    Box::new(move |x, _| if (x * bands).floor() % 2.0 == 0.0 { base } else { stripe })
+    texture(move |x, _| if (x * bands).floor() % 2.0 == 0.0 { base } else { stripe })
 }
 
 fn sky(dice: &mut Dice) -> Texture {
@@ -170,7 +187,7 @@ fn sky(dice: &mut Dice) -> Texture {
     let top = from_hsv(hue, dice.between(0.25, 0.5), dice.between(0.75, 0.97));
     let low = mix(top, [250, 246, 238], dice.between(0.4, 0.8));
     let (seed, clouds) = (seed(dice), dice.between(0.0, 0.8));
-    Box::new(move |x, y| {
+    texture(move |x, y| {
         let clear = mix(top, low, (y * 1.8).min(1.0));
         let cloud = cloudy(seed, x * 4.0, y * 9.0) * 0.65 + cloudy(seed, x * 11.0, y * 20.0) * 0.35;
         mix(clear, [252, 252, 252], ((cloud - 0.55) * 4.0).clamp(0.0, 1.0) * clouds)
@@ -180,7 +197,7 @@ fn sky(dice: &mut Dice) -> Texture {
 fn grass(dice: &mut Dice) -> Texture {
     let base = from_hsv(dice.between(70.0, 110.0), dice.between(0.25, 0.5), dice.between(0.5, 0.85));
     let (dark, seed) = (mix(base, [20, 50, 10], dice.between(0.2, 0.4)), seed(dice));
-    Box::new(move |x, y| {
+    texture(move |x, y| {
         let blades = cloudy(seed, x * 90.0, y * 30.0);
         mix(base, dark, 0.6 * blades + 0.4 * cloudy(seed, x * 6.0, y * 6.0))
     })
