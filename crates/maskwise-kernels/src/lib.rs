@@ -13,6 +13,7 @@ pub mod matmul;
 pub mod newton_schulz;
 pub mod norms;
 pub mod optimizer;
+pub mod relative_attention;
 pub mod resize;
 pub mod rotary;
 pub mod rows;

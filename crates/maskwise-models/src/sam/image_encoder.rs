@@ -1,7 +1,7 @@
 use crate::error::{ModelError, Result};
-use candle_core::{DType, Device, Tensor};
+use candle_core::{DType, Tensor};
 use maskwise_nn::layers::{Conv2d, LayerNorm, LayerNorm2d, Linear};
-use maskwise_nn::ops::{self, KeyRanges};
+use maskwise_nn::ops;
 use maskwise_nn::weights::Weights;
 
 type TensorResult = candle_core::Result<Tensor>;
@@ -202,7 +202,11 @@ impl Attention {
     fn forward(&self, x: &Tensor) -> TensorResult {
         let (batch, height, width, dim) = x.dims4()?;
         if ops::on_cpu_in_f32(x) {
-            return self.proj.forward(&self.attend_with_position_columns(x)?);
+            let rows = relative_positions(&self.rel_pos_h, height, height)?;
+            let columns = relative_positions(&self.rel_pos_w, width, width)?;
+            let scale = (self.head_dim as f64).powf(-0.5);
+            let mixed = ops::relative_attention(&self.qkv.forward(x)?, &rows, &columns, scale)?;
+            return self.proj.forward(&mixed);
         }
         let (cells, head_dim) = (height * width, self.head_dim);
         let heads = dim / head_dim;
@@ -222,37 +226,6 @@ impl Attention {
         let mixed = attend_with_added_positions(&scaled, &key, &value, &rel_h, &rel_w)?;
         self.proj.forward(&mixed.transpose(1, 2)?.reshape((batch, height, width, dim))?)
     }
-
-    /// Attention whose relative terms ride along in the product: `[q, rel_h, rel_w]·[k, row, column]ᵀ`, where `row` and `column`
-    /// are one-hot. The sum is the same and no further matrix of scores is made. The heads stay side by side in each cell.
-    fn attend_with_position_columns(&self, x: &Tensor) -> TensorResult {
-        let (batch, height, width, dim) = x.dims4()?;
-        let (cells, head_dim) = (height * width, self.head_dim);
-        let heads = dim / head_dim;
-        let qkv = self.qkv.forward(x)?.reshape((batch, cells, 3 * dim))?;
-        let part = |index: usize| qkv.narrow(2, index * dim, dim)?.contiguous();
-        let (query, key, value) = (part(0)?, part(1)?, part(2)?);
-
-        let for_rows = relative_positions(&self.rel_pos_h, height, height)?;
-        let for_columns = relative_positions(&self.rel_pos_w, width, width)?;
-        let rel_h = along_rows(&query.reshape((batch, height, width * heads, head_dim))?, &for_rows)?;
-        let by_columns = query.reshape((batch, height, width, heads * head_dim))?.transpose(1, 2)?;
-        let by_columns = by_columns.reshape((batch, width, height * heads, head_dim))?;
-        let rel_w = along_rows(&by_columns, &for_columns)?;
-        let rel_w = rel_w.reshape((batch, width, height, heads * width))?.transpose(1, 2)?.contiguous()?;
-
-        let of_heads = |x: &Tensor| x.reshape((batch, cells, heads, ()));
-        // The relative terms use the unscaled query.
-        let scaled = (of_heads(&query)? * (head_dim as f64).powf(-0.5))?;
-        let query = Tensor::cat(&[&scaled, &of_heads(&rel_h)?, &of_heads(&rel_w)?], 3)?;
-        let place = one_hot_cells(height, width, x.device())?.reshape((1, cells, 1, height + width))?;
-        let place = place.broadcast_as((batch, cells, heads, height + width))?;
-        let key = Tensor::cat(&[&of_heads(&key)?, &place.contiguous()?], 3)?;
-        let (query, key) = (query.flatten_from(2)?, key.flatten_from(2)?);
-        let full = KeyRanges::full(cells, cells);
-        let mixed = ops::ranged_attention(&query, &key, &value, heads, 1.0, &full)?;
-        mixed.reshape((batch, height, width, dim))
-    }
 }
 
 /// `Σ_c query[b, h, w, c] · table[h, k, c]`: `[batch, height, width, dim]` and `[height, keys, dim]` to
@@ -262,16 +235,6 @@ fn along_rows(query: &Tensor, table: &Tensor) -> TensorResult {
     let rows = query.transpose(0, 1)?.reshape((height, batch * width, dim))?;
     let product = ops::matmul(&rows, &table.t()?.contiguous()?)?;
     product.reshape((height, batch, width, ()))?.transpose(0, 1)?.contiguous()
-}
-
-/// `[height·width, height + width]`: a one in the row's column and one in the column's.
-fn one_hot_cells(height: usize, width: usize, device: &Device) -> TensorResult {
-    let mut values = vec![0.0_f32; height * width * (height + width)];
-    for (cell, row) in values.chunks_exact_mut(height + width).enumerate() {
-        row[cell / width] = 1.0;
-        row[height + cell % width] = 1.0;
-    }
-    Tensor::from_vec(values, (height * width, height + width), device)
 }
 
 /// Attention that adds the relative terms one after the other, each sum rounded, as the reference does in half precision.

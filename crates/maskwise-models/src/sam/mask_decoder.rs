@@ -1,6 +1,6 @@
 use super::TwoWayTransformer;
 use crate::error::{ModelError, Result};
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 use maskwise_nn::layers::{ConvTranspose2x2, LayerNorm2d, Linear};
 use maskwise_nn::ops;
 use maskwise_nn::weights::Weights;
@@ -86,23 +86,43 @@ impl MaskDecoder {
         let cells = |map: &Tensor| map.flatten_from(2)?.transpose(1, 2)?.contiguous();
         let (tokens, image) = self.transformer.forward(&cells(&image)?, &cells(positions)?, &tokens)?;
 
-        let upscaled = self.upscale(&image.transpose(1, 2)?.reshape((batch, dim, height, width))?)?;
-        let (_, channels, height, width) = upscaled.dims4()?;
         let all = self.output_hypernetworks_mlps.len();
         let wanted = if multimask { 1..all } else { 0..1 };
         let (start, count) = (wanted.start, wanted.len());
         let hyper = wanted
             .map(|index| self.output_hypernetworks_mlps[index].forward(&tokens.narrow(1, 1 + index, 1)?))
             .collect::<candle_core::Result<Vec<_>>>()?;
-        let logits =
-            ops::matmul(&Tensor::cat(&hyper, 1)?, &upscaled.reshape((batch, channels, height * width))?)?;
+        let hyper = Tensor::cat(&hyper, 1)?;
+        let logits = if image.dtype() == DType::F32 {
+            self.masks_by_cell(&image, &hyper, (height, width))?
+        } else {
+            let upscaled = self.upscale(&image.transpose(1, 2)?.reshape((batch, dim, height, width))?)?;
+            ops::matmul(&hyper, &upscaled.flatten_from(2)?)?
+        };
         let iou = self.iou_prediction_head.forward(&tokens.narrow(1, 0, 1)?.squeeze(1)?)?;
         Ok(MaskPrediction {
-            logits: logits.reshape((batch, count, height, width))?,
+            logits: logits.reshape((batch, count, 4 * height, 4 * width))?,
             iou: iou.narrow(1, start, count)?,
             tokens,
             image,
         })
+    }
+
+    /// The masks of `hyper` `[batch, masks, channels]` on image cells `[batch, grid², dim]`, in any shape of `[batch, masks, 16·grid²]` values.
+    ///
+    /// The same as products with [`MaskDecoder::upscale`], but channels stay last and pixels with their cell until only the masks' values
+    /// are left to be put in their places.
+    fn masks_by_cell(&self, image: &Tensor, hyper: &Tensor, grid: (usize, usize)) -> TensorResult {
+        let (batch, cells, _) = image.dims3()?;
+        let masks = hyper.dim(1)?;
+        let x = self.upscale1.forward_rows(image)?.reshape((batch, 4 * cells, self.upscale1.output()))?;
+        let x = ops::gelu_erf(&self.upscale_norm.forward_rows(&x)?)?;
+        let x = ops::gelu_erf(&self.upscale2.forward_rows(&x)?)?;
+        let x = x.reshape((batch, 16 * cells, self.upscale2.output()))?;
+        // [batch·masks, y, x, dy, dx, dy', dx'] -> [batch·masks, y, dy, dy', x, dx, dx']
+        let values = hyper.matmul(&x.transpose(1, 2)?)?;
+        let values = values.reshape(&[batch * masks, grid.0, grid.1, 2, 2, 2, 2])?;
+        values.permute([0, 1, 3, 5, 2, 4, 6])?.contiguous()
     }
 
     fn upscale(&self, image: &Tensor) -> TensorResult {

@@ -76,4 +76,17 @@ impl ConvTranspose2x2 {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::conv_transpose_2x2(x, &self.weight, &self.bias)
     }
+
+    /// Channels last and cell by cell: `x` `[.., in]` to `[.., 4·out]`, the four pixels of each cell, upper ones first, left ones first.
+    ///
+    /// # Errors
+    /// When the channels differ.
+    pub fn forward_rows(&self, x: &Tensor) -> Result<Tensor> {
+        ops::conv_transpose_2x2_rows(x, &self.weight, &self.bias)
+    }
+
+    /// Channels that come out.
+    pub fn output(&self) -> usize {
+        self.bias.elem_count()
+    }
 }

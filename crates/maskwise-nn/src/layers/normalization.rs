@@ -48,6 +48,14 @@ impl LayerNorm2d {
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
         ops::layer_norm_2d(x, &self.0.weight, &self.0.bias, self.0.epsilon)
     }
+
+    /// Channels last: `x` `[.., channels]`.
+    ///
+    /// # Errors
+    /// As [`LayerNorm2d::forward`].
+    pub fn forward_rows(&self, x: &Tensor) -> Result<Tensor> {
+        self.0.forward(x)
+    }
 }
 
 /// RMS normalisation over the last dimension, with weight `[dim]`.

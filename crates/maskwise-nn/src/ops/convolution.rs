@@ -1,6 +1,7 @@
 use super::matmul::swap_pairs;
 use super::{
-    f32_slice, f32_tensor, f32_values, in_f32, on_cpu_in_f32, product_plus_bias, rounds_like_reference,
+    f32_slice, f32_tensor, f32_values, in_f32, linear, on_cpu_in_f32, product_plus_bias,
+    rounds_like_reference,
 };
 use candle_core::{CpuStorage, CustomOp2, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::convolution::{self as kernel, Sizes};
@@ -132,6 +133,14 @@ pub fn conv_transpose_2x2(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<
     product.reshape((batch, out, 2 * height, 2 * width))
 }
 
+/// [`conv_transpose_2x2`] of cells with their channels last, without moving anything: `x` `[.., in]` to `[.., 4·out]`, the four pixels that
+/// come out of each cell, upper ones first, left ones first.
+pub fn conv_transpose_2x2_rows(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    let (channels, out, _, _) = weight.dims4()?;
+    let weight = weight.permute((2, 3, 1, 0))?.reshape((4 * out, channels))?;
+    linear(x, &weight, Some(&Tensor::cat(&[bias, bias, bias, bias], 0)?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,5 +204,19 @@ mod tests {
         assert_gradient("conv_transpose_2x2", &[1, 3, 2, 2], |x| conv_transpose_2x2(x, &weight, &bias));
         let patch = varied(&[4, 3, 2, 2], 4);
         assert_gradient("patch_embedding", &[1, 3, 4, 4], |x| patch_embedding(x, &patch, None));
+    }
+
+    #[test]
+    fn the_rows_of_a_transposed_convolution_are_its_pixels() {
+        let (x, weight, bias) = (varied(&[2, 3, 2, 4], 1), varied(&[3, 5, 2, 2], 2), varied(&[5], 3));
+        let expected = conv_transpose_2x2(&x, &weight, &bias).unwrap();
+        let rows = x.permute((0, 2, 3, 1)).unwrap().contiguous().unwrap();
+        let found = conv_transpose_2x2_rows(&rows, &weight, &bias).unwrap();
+        // [batch, y, x, dy, dx, out] -> [batch, out, y, dy, x, dx]
+        let found = found.reshape(&[2, 2, 4, 2, 2, 5]).unwrap().permute([0, 5, 1, 3, 2, 4]).unwrap();
+        assert!(difference(&found.reshape((2, 5, 4, 8)).unwrap(), &expected) < 1e-6);
+        assert_gradient("rows of a transposed convolution", &[3, 5, 2, 2], |weight| {
+            conv_transpose_2x2_rows(&rows, weight, &bias)
+        });
     }
 }
