@@ -244,3 +244,44 @@ fn print_peak_of_a_long_sequence(activation_checkpointing: bool) {
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
     println!("\npeak KiB: {}", peak.trim().trim_end_matches(" kB"));
 }
+
+#[test]
+fn without_weight_on_masks_sam_is_left_out_and_the_rest_stays_the_same() {
+    let parts = [Part::LmHead, Part::TextHiddenFcs];
+    let with_loss = |loss: LossWeights| ReadSettings { loss, ..with_features(&parts, 1 << 24, None) };
+    let drawing = LossWeights { similarity: 1.5, first_token: 2.0, ..LossWeights::default() };
+    let drawing_learner = tiny(&with_loss(drawing));
+    let learner = tiny(&with_loss(LossWeights { bce: 0.0, dice: 0.0, ..drawing }));
+    let (drawn, silent) = (step(&drawing_learner), step(&learner));
+    // CLIP and SAM on two pictures, or CLIP alone.
+    assert_eq!((drawing_learner.features().encoded(), learner.features().encoded()), (4, 2));
+    let term = |terms: &LossTerms, name: &str| terms.0.iter().find(|(known, _)| *known == name).unwrap().1;
+    for name in ["ce_loss", "first_token_loss", "similarity_loss"] {
+        assert_eq!(term(&drawn.0, name), term(&silent.0, name), "{name}");
+        assert!(term(&silent.0, name) > 0.0, "{name}");
+    }
+    assert!(term(&drawn.0, "mask_loss") > 0.0 && term(&silent.0, "mask_loss") == 0.0);
+    let sum: f64 =
+        ["ce_loss", "first_token_loss", "similarity_loss"].map(|name| term(&silent.0, name)).iter().sum();
+    assert!((term(&silent.0, "loss") - sum).abs() < 1e-5 * sum);
+    // The first tokens are some of all tokens, and not as likely as the others on average.
+    assert_ne!(term(&silent.0, "first_token_loss") / 2.0, term(&silent.0, "ce_loss"));
+    let of_prompt = |learner: &ReadLearner, gradients: &Gradients| {
+        let names = learner.parameters().iter().zip(gradients);
+        names.filter(|((name, _), gradient)| name.contains("text_hidden_fcs") && gradient.is_some()).count()
+    };
+    assert_eq!((of_prompt(&drawing_learner, &drawn.1), of_prompt(&learner, &silent.1)), (4, 0));
+}
+
+#[test]
+fn the_similarity_loss_weighs_covered_and_free_cells_alike() {
+    // Where every similarity is 0, each cell costs ln 2, whatever the mask covers.
+    let learner = tiny(&ReadSettings {
+        loss: LossWeights { ce: 0.0, bce: 0.0, dice: 0.0, similarity: 1.0, first_token: 0.0 },
+        ..with_features(&[Part::LanguageModel], 1 << 24, None)
+    });
+    let norm = learner.parameters().get("model.norm.weight").unwrap();
+    norm.set(&norm.zeros_like().unwrap()).unwrap();
+    let loss = step(&learner).0.0.iter().find(|(name, _)| *name == "similarity_loss").unwrap().1;
+    assert!((loss - std::f64::consts::LN_2).abs() < 1e-5, "{loss}");
+}

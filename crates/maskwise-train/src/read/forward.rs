@@ -23,6 +23,16 @@ pub(super) struct Packing<'a> {
     starts: Vec<usize>,
 }
 
+/// A labelled id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Target {
+    /// The position whose state predicts it.
+    pub(super) position: u32,
+    pub(super) id: u32,
+    /// Whether an answer begins with it.
+    pub(super) is_first: bool,
+}
+
 impl<'a> Packing<'a> {
     /// Packs `rows`, of which there is at least one; each holds one image placeholder, at the same index.
     pub(super) fn new(rows: &'a [PreparedRow], image_tokens: usize) -> Self {
@@ -88,13 +98,17 @@ impl<'a> Packing<'a> {
         self.image
     }
 
-    /// Which states predict which labelled ids: (position, id), row by row.
-    pub(super) fn targets(&self) -> Vec<(u32, u32)> {
+    /// Which states predict which labelled ids, row by row.
+    pub(super) fn targets(&self) -> Vec<Target> {
         let mut targets = Vec::new();
         for (row, content) in self.rows.iter().enumerate() {
             for (index, label) in content.labels.iter().enumerate().skip(1) {
                 if *label != IGNORED_LABEL {
-                    targets.push((self.position(row, index - 1) as u32, *label as u32));
+                    targets.push(Target {
+                        position: self.position(row, index - 1) as u32,
+                        id: *label as u32,
+                        is_first: content.labels[index - 1] == IGNORED_LABEL,
+                    });
                 }
             }
         }

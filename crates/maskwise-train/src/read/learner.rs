@@ -1,5 +1,5 @@
 use super::MaskLosses;
-use super::forward::Packing;
+use super::forward::{Packing, Target};
 use super::recompute::Recomputed;
 use super::weights::TrainedWeightsConfig;
 use super::{FeatureCache, FeatureSettings, LossWeights, PreparedItem, TrainedWeights};
@@ -93,7 +93,7 @@ impl ReadLearner {
         items: &[PreparedItem],
         recomputed: Option<&Recomputed>,
     ) -> Result<Losses, TrainError> {
-        let (mut label_states, mut label_ids) = (Vec::new(), Vec::new());
+        let (mut label_states, mut labels) = (Vec::new(), Vec::new());
         let mut masks = MaskLosses::new();
         for item in items {
             let named = |error: TrainError| error.of_item(&item.id);
@@ -102,17 +102,17 @@ impl ReadLearner {
             let states = packing.states(model, &image_tokens, recomputed).map_err(named)?;
             let targets = packing.targets();
             if !targets.is_empty() {
-                let positions: Vec<u32> = targets.iter().map(|(position, _)| *position).collect();
+                let positions: Vec<u32> = targets.iter().map(|target| target.position).collect();
                 let positions = Tensor::from_slice(&positions, positions.len(), states.device())?;
                 label_states.push(states.index_select(&positions, 0)?);
-                label_ids.extend(targets.iter().map(|(_, id)| *id));
+                labels.extend(targets);
             }
             let segs = packing.seg_positions(i64::from(self.files.special.seg));
             if !segs.is_empty() {
                 self.mask_losses(model, item, &states, &packing, &segs, &mut masks).map_err(named)?;
             }
         }
-        self.combine(model, &label_states, &label_ids, masks)
+        self.combine(model, &label_states, &labels, masks)
     }
 
     fn mask_losses(
@@ -155,7 +155,7 @@ impl ReadLearner {
         &self,
         model: &ReadModel,
         label_states: &[Tensor],
-        label_ids: &[u32],
+        labels: &[Target],
         masks: MaskLosses,
     ) -> Result<Losses, TrainError> {
         if label_states.is_empty() {
@@ -165,11 +165,18 @@ impl ReadLearner {
             ));
         }
         let logits = model.language_model.logits(&Tensor::cat(label_states, 0)?)?;
-        let targets: Vec<Option<u32>> = label_ids.iter().copied().map(Some).collect();
-        let ce = ops::cross_entropy(&logits, &targets)?;
+        let ids = |target: &Target| Some(target.id);
+        let ce = ops::cross_entropy(&logits, &labels.iter().map(ids).collect::<Vec<_>>())?;
         let mut total = (&ce * self.loss.ce)?;
         let scalar = |tensor: &Tensor| Ok::<_, TrainError>(f64::from(tensor.to_scalar::<f32>()?));
         let mut terms = Vec::new();
+        if self.loss.first_token > 0.0 {
+            let first: Vec<Option<u32>> =
+                labels.iter().map(|target| ids(target).filter(|_| target.is_first)).collect();
+            let first = (ops::cross_entropy(&logits, &first)? * self.loss.first_token)?;
+            terms.push(("first_token_loss", scalar(&first)?));
+            total = (total + first)?;
+        }
         if let Some(similarity) = masks.similarity_mean()? {
             let similarity = (similarity * self.loss.similarity)?;
             terms.push(("similarity_loss", scalar(&similarity)?));

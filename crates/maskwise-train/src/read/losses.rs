@@ -8,6 +8,9 @@ use serde::{Deserialize, Serialize};
 pub struct LossWeights {
     /// Of the cross entropy of the answers' tokens.
     pub ce: f64,
+    /// Of the cross entropy of each answer's first token once more: not in the papers. The first token says whether the thing is there, and is
+    /// one among many; a model from nothing learns it sooner where it weighs more.
+    pub first_token: f64,
     /// Of the masks' binary cross entropy.
     pub bce: f64,
     /// Of the masks' DICE loss.
@@ -19,7 +22,7 @@ pub struct LossWeights {
 
 impl Default for LossWeights {
     fn default() -> Self {
-        Self { ce: 1.0, bce: 2.0, dice: 0.5, similarity: 0.0 }
+        Self { ce: 1.0, first_token: 0.0, bce: 2.0, dice: 0.5, similarity: 0.0 }
     }
 }
 
@@ -34,9 +37,14 @@ impl LossWeights {
     /// # Errors
     /// With the field at fault.
     pub fn check(&self) -> std::result::Result<(), String> {
-        for (name, weight) in
-            [("ce", self.ce), ("bce", self.bce), ("dice", self.dice), ("similarity", self.similarity)]
-        {
+        let weights = [
+            ("ce", self.ce),
+            ("first_token", self.first_token),
+            ("bce", self.bce),
+            ("dice", self.dice),
+            ("similarity", self.similarity),
+        ];
+        for (name, weight) in weights {
             if !(weight.is_finite() && weight >= 0.0) {
                 return Err(format!("{name} must be at least 0, found {weight}"));
             }
