@@ -44,17 +44,6 @@ fn a_conversation_about_two_images() {
 }
 
 #[test]
-fn without_a_model_the_embedded_one_answers_and_is_named() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut command = maskwise();
-    command.arg("chat").arg(picture("shapes-a.png")).arg("-o").arg(folder.path());
-    let ran = run(command.write_stdin("Segment the blue circle.\n"));
-    assert_eq!((ran.code, ran.stdout.lines().next()), (0, Some("It is [SEG] .")));
-    assert_eq!(ran.stderr, "the embedded model tiny-read, version 1, answers; --model takes another\n");
-    assert_eq!(files_below(folder.path()), ["shapes-a_1_mask.png", "shapes-a_1_overlay.png"]);
-}
-
-#[test]
 fn nothing_that_is_typed_ends_it() {
     let folder = tempfile::tempdir().unwrap();
     let thin = folder.path().join("thin.png");

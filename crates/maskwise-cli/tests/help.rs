@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{files_below, maskwise, root, run, text, tiny_read};
+use common::{files_below, maskwise, mini, root, run, text, tiny_read};
 
 const COMMANDS: [&str; 12] = [
     "segment",
@@ -41,8 +41,9 @@ fn a_model_is_inspected() {
     insta::assert_snapshot!("inspect_tiny_read", ran.stdout.replace(text(&root()), "ROOT"));
     let embedded = run(maskwise().arg("inspect"));
     assert_eq!((embedded.code, embedded.stderr.as_str()), (0, ""));
-    let of_the_folder = ran.stdout.replace(text(&tiny_read()), "embedded model tiny-read");
-    assert_eq!(embedded.stdout, of_the_folder.replace("tiny-read/clip", "tiny-read: clip"));
+    let of_the_folder = run(maskwise().arg("inspect").arg(mini())).stdout;
+    let of_the_folder = of_the_folder.replace(text(&mini()), "embedded model maskwise-mini");
+    assert_eq!(embedded.stdout, of_the_folder.replace("mini/vision_tower", "mini: vision_tower"));
     let tensors = run(maskwise().args(["inspect", "--tensors"]).arg(tiny_read())).stdout;
     assert!(tensors.contains("bf16  [483, 96]              lm_head.weight\n"), "{tensors}");
     let json: serde_json::Value =
@@ -94,7 +95,7 @@ fn the_machine_is_examined() {
         "instructions  ",
         "memory        ",
         "devices       cpu",
-        "embedded      tiny-read, version 1, 2.",
+        "embedded      maskwise-mini, version 1, 7.",
         "/nonexistent/hub",
     ] {
         assert!(ran.stdout.contains(word), "`{word}` is not in: {}", ran.stdout);

@@ -163,7 +163,7 @@ fn a_mask_covers_what_was_asked_for() {
     assert_eq!(record["model"]["system"], "read");
     assert_eq!((&record["model"]["dtype"], &record["model"]["mode"]), (&json!("f32"), &json!("exact")));
     assert_eq!(record["model"]["device"], "cpu");
-    // `sha256sum crates/maskwise-mini/model/config.json`
+    // `sha256sum tests/tiny-read/model/config.json`
     let sha256 = "5fffc1b3a4df6aa3f9a7f4340a6bde2d359f4e7769b2cd75909bd003f3b42081";
     assert_eq!(record["model"]["config_sha256"], sha256);
     let named: Vec<&str> = [&entry["files"], &record["files"]]
@@ -500,27 +500,6 @@ fn the_model_may_stand_in_the_environment() {
         ran.code == 2 && ran.stderr.contains("/nonexistent/model"),
         "the default is not taken instead: {ran:?}"
     );
-}
-
-#[test]
-fn without_a_model_the_embedded_one_answers_and_is_named() {
-    let ask = |options: &[&str]| {
-        let mut command = maskwise();
-        command.arg("segment").arg(picture("shapes-a.png")).args([BLUE_CIRCLE, "--no-files"]).args(options);
-        run(&mut command)
-    };
-    let ran = ask(&["--json"]);
-    let named = "the embedded model tiny-read, version 1, answers; --model takes another\n";
-    assert_eq!((ran.code, ran.stderr.as_str()), (0, named));
-    let record = &ran.records()[0];
-    assert_eq!(record["model"]["name"], "embedded:tiny-read");
-    assert_eq!((&record["model"]["revision"], &record["model"]["dtype"]), (&json!("1"), &json!("f32")));
-    let (_, of_the_folder) = blue_circle(&["--no-files"]);
-    assert_eq!(record["masks"], of_the_folder["masks"], "the same files, the same answer");
-    assert_eq!(record["model"]["config_sha256"], of_the_folder["model"]["config_sha256"]);
-
-    let ran = ask(&["--quiet"]);
-    assert_eq!((ran.code, ran.stdout.as_str(), ran.stderr.as_str()), (0, "It is [SEG] .\n", ""));
 }
 
 #[test]

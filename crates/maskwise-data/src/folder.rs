@@ -91,6 +91,11 @@ impl EmbeddedFolder {
         self.files.iter().find(|(path, _)| inside(path)).map(|(_, bytes)| *bytes)
     }
 
+    /// The files of this folder and of those inside of it: their paths from the root, and their content.
+    pub fn files(&self) -> impl Iterator<Item = (&'static str, &'static [u8])> + '_ {
+        self.files.iter().filter(|(path, _)| path.starts_with(&self.prefix)).copied()
+    }
+
     /// "embedded model NAME", with what of it is meant.
     fn label(&self, path: &str) -> PathBuf {
         let colon = if path.is_empty() { "" } else { ": " };

@@ -3,6 +3,7 @@
 pub mod atomic;
 pub mod dataset;
 pub mod draw;
+pub mod fingerprint;
 pub mod folder;
 pub mod image;
 pub mod mask;

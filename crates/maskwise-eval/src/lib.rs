@@ -1,26 +1,32 @@
 //! Evaluation: what models answer, measured.
 //!
-//! [`tabletop`] asks a model about pictures of the Tabletop world and lets it write its answers; [`Summary`] makes tables of it.
+//! [`evaluate`] asks a model all questions of a [`Benchmark`] and writes an evaluation's folder; [`Summary`] makes tables of its samples,
+//! [`Comparison`] tells whether one evaluation is better than another, [`merge`] puts shards together.
 
+mod benchmark;
+mod compare;
+mod conventions;
+mod diagnosis;
+mod error;
+mod evaluate;
+mod folder;
+mod interval;
+mod merge;
+mod report;
+mod run;
 mod sample;
 mod summary;
-pub mod tabletop;
 
-pub use sample::Sample;
-pub use summary::{Interval, Row, Summary};
-
-/// Why an evaluation stopped.
-#[derive(Debug, thiserror::Error)]
-pub enum EvalError {
-    /// The model refused an item.
-    #[error("{id}: {source}")]
-    Model {
-        /// The item.
-        id: String,
-        /// What the model says.
-        source: Box<maskwise::Error>,
-    },
-    /// The benchmark cannot be made as asked for.
-    #[error("{0}")]
-    Benchmark(String),
-}
+pub use benchmark::{Benchmark, REFER};
+pub use compare::{Change, Comparison};
+pub use conventions::{Conventions, EmptyTargets, IgnoredPixels};
+pub use diagnosis::near_random;
+pub use error::EvalError;
+pub use evaluate::{EvaluateConfig, evaluate, finish};
+pub use folder::{Evaluation, RunFolder, RunRecord};
+pub use interval::Interval;
+pub use merge::merge;
+pub use report::write_report;
+pub use run::{AnswerMode, AskConfig, Measured, OnError, Shard};
+pub use sample::{Overlap, Sample, SampleOutcome};
+pub use summary::{Confusion, PRECISION_AT, Row, Summary};

@@ -1,40 +1,94 @@
+use maskwise::mask::overlap_with_target;
+use maskwise::mask::rle::Rle;
 use serde::{Deserialize, Serialize};
 
-/// What came of one question.
+/// What came of one question: a line of `samples.jsonl`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sample {
-    /// Which item.
+    /// The item's place in the benchmark.
+    pub index: usize,
+    /// Where it comes from.
     pub id: String,
-    /// What kind of question it is.
+    /// What kind of question it is; empty where the benchmark does not say.
     pub family: String,
     /// The question.
     pub question: String,
     /// The answer in words.
     pub answer: String,
+    /// What came of it.
+    pub outcome: SampleOutcome,
+    /// Why the item failed, where it did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
     /// Whether what is asked for is there.
     pub exists: bool,
-    /// Whether the answer came with a mask that has a pixel.
-    pub found: bool,
-    /// Pixels in both prediction and truth.
-    pub intersection: u64,
-    /// Pixels in either.
-    pub union: u64,
+    /// How the predicted mask lies over the truth.
+    #[serde(flatten)]
+    pub overlap: Overlap,
+    /// Tokens of the answer.
+    pub tokens: usize,
+    /// The predicted mask, where there is one with a pixel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mask: Option<Rle>,
 }
 
-/// Added to the denominators of ratios and means (spec 7.2).
-const EPSILON: f64 = 1e-5;
+/// How a predicted mask lies over the truth, in pixels.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Overlap {
+    /// In both.
+    pub intersection: u64,
+    /// In either, without ignored ones.
+    pub union: u64,
+    /// Predicted, but ignored by the truth.
+    pub predicted_ignored: u64,
+    /// In the truth.
+    pub target: u64,
+    /// In the picture, without ignored ones.
+    pub pixels: u64,
+}
+
+impl Overlap {
+    /// Of a prediction (0 or 1) and a target of the same size: 1 inside, 255 ignored, all else outside (spec 7.1).
+    pub fn of(prediction: &[u8], target: &[u8]) -> Self {
+        let (intersection, union) = overlap_with_target(prediction, target);
+        let ignored = |value: &u8| *value == IGNORED;
+        let count = |keep: &dyn Fn(&u8) -> bool| target.iter().filter(|value| keep(value)).count() as u64;
+        let both = prediction.iter().zip(target);
+        Self {
+            intersection,
+            union,
+            predicted_ignored: both.filter(|(found, target)| **found == 1 && ignored(target)).count() as u64,
+            target: count(&|value| *value == 1),
+            pixels: count(&|value| !ignored(value)),
+        }
+    }
+}
+
+/// Value of ignored pixels in a target.
+const IGNORED: u8 = 255;
+
+/// What came of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SampleOutcome {
+    /// The first mask of the answer has a pixel.
+    Segmented,
+    /// The answer has no `[SEG]`.
+    Declined,
+    /// The first mask has no pixel.
+    Empty,
+    /// The item could not be read or the model refused it; it counts nowhere.
+    Failed,
+}
 
 impl Sample {
-    /// Intersection over union; 1 where prediction and truth are both empty (spec 7.2).
-    pub fn iou(&self) -> f64 {
-        match self.union {
-            0 => 1.0,
-            union => self.intersection as f64 / (union as f64 + EPSILON),
-        }
+    /// Whether the answer came with a mask that has a pixel.
+    pub fn found(&self) -> bool {
+        self.outcome == SampleOutcome::Segmented
     }
 
     /// Whether the model says rightly that what is asked for is there, or that it is not.
     pub fn sees(&self) -> bool {
-        self.exists == self.found
+        self.exists == self.found()
     }
 }

@@ -4,7 +4,7 @@
 #![doc = include_str!("../CARD.md")]
 
 /// What the model is called.
-pub const NAME: &str = "tiny-read";
+pub const NAME: &str = "maskwise-mini";
 
 /// Which version of its weights this is; it changes whenever they do.
 pub const VERSION: &str = "1";
@@ -15,14 +15,16 @@ pub const CARD: &str = include_str!("../CARD.md");
 /// The files of the model's folder: path from the folder (`/` between its parts) and content.
 pub static FILES: &[(&str, &[u8])] = &[
     ("added_tokens.json", include_bytes!("../model/added_tokens.json")),
-    ("clip/config.json", include_bytes!("../model/clip/config.json")),
-    ("clip/model.safetensors", include_bytes!("../model/clip/model.safetensors")),
-    ("clip/preprocessor_config.json", include_bytes!("../model/clip/preprocessor_config.json")),
     ("config.json", include_bytes!("../model/config.json")),
-    ("generation_config.json", include_bytes!("../model/generation_config.json")),
     ("maskwise.json", include_bytes!("../model/maskwise.json")),
     ("model.safetensors", include_bytes!("../model/model.safetensors")),
     ("special_tokens_map.json", include_bytes!("../model/special_tokens_map.json")),
     ("tokenizer.model", include_bytes!("../model/tokenizer.model")),
     ("tokenizer_config.json", include_bytes!("../model/tokenizer_config.json")),
+    ("vision_tower/config.json", include_bytes!("../model/vision_tower/config.json")),
+    ("vision_tower/model.safetensors", include_bytes!("../model/vision_tower/model.safetensors")),
+    (
+        "vision_tower/preprocessor_config.json",
+        include_bytes!("../model/vision_tower/preprocessor_config.json"),
+    ),
 ];

@@ -2,7 +2,7 @@
 //! can hold a model, and for timing it. Its answers mean nothing.
 //!
 //! ```sh
-//! cargo run --release -p maskwise-models --example random_checkpoint -- 7b crates/maskwise-mini/model /tmp/read-7b-random
+//! cargo run --release -p maskwise-models --example random_checkpoint -- 7b tests/tiny-read/model /tmp/read-7b-random
 //! ```
 //!
 //! The second argument is a model folder whose tokenizer is copied.

@@ -22,7 +22,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 /// The checkpoint that the recordings were made with.
-const TINY_READ: &str = "crates/maskwise-mini/model";
+const TINY_READ: &str = "tests/tiny-read/model";
 
 fn repository() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../..")

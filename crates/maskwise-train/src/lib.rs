@@ -21,7 +21,7 @@ pub mod vision;
 pub use candle_core::DType;
 pub use checkpoint::{BestScore, CheckpointFolder, Checkpoints, Progress, RunIdentity};
 pub use error::TrainError;
-pub use fingerprint::fingerprint;
+use fingerprint::fingerprint;
 pub use gradients::{GradientSum, clip_coefficient, first_not_finite, global_norm};
 pub use learner::Gradients;
 pub use learner::{Learner, LossTerms, MicroBatch};

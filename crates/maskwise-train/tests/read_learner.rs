@@ -19,7 +19,7 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Adapters with dropout and `parts` on `crates/maskwise-mini/model`.
+/// Adapters with dropout and `parts` on `tests/tiny-read/model`.
 fn settings(parts: &[Part]) -> ReadSettings {
     let targets = vec!["q_proj".to_owned(), "down_proj".to_owned()];
     let weights = TrainedWeightsConfig {
@@ -51,7 +51,7 @@ fn learner(model: &Path, settings: &ReadSettings) -> ReadLearner {
 }
 
 fn tiny(settings: &ReadSettings) -> ReadLearner {
-    learner(&repository().join("crates/maskwise-mini/model"), settings)
+    learner(&repository().join("tests/tiny-read/model"), settings)
 }
 
 /// Two pictures of coloured stripes; the first has two conversations, one of which has nothing to segment.
@@ -249,20 +249,21 @@ fn print_peak_of_a_long_sequence(activation_checkpointing: bool) {
 fn without_weight_on_masks_sam_is_left_out_and_the_rest_stays_the_same() {
     let parts = [Part::LmHead, Part::TextHiddenFcs];
     let with_loss = |loss: LossWeights| ReadSettings { loss, ..with_features(&parts, 1 << 24, None) };
-    let drawing = LossWeights { similarity: 1.5, first_token: 2.0, ..LossWeights::default() };
+    let drawing =
+        LossWeights { similarity: 1.5, first_token: 2.0, halfway_similarity: 0.5, ..LossWeights::default() };
     let drawing_learner = tiny(&with_loss(drawing));
     let learner = tiny(&with_loss(LossWeights { bce: 0.0, dice: 0.0, ..drawing }));
     let (drawn, silent) = (step(&drawing_learner), step(&learner));
     // CLIP and SAM on two pictures, or CLIP alone.
     assert_eq!((drawing_learner.features().encoded(), learner.features().encoded()), (4, 2));
     let term = |terms: &LossTerms, name: &str| terms.0.iter().find(|(known, _)| *known == name).unwrap().1;
-    for name in ["ce_loss", "first_token_loss", "similarity_loss"] {
+    let names = ["ce_loss", "first_token_loss", "similarity_loss", "halfway_similarity_loss"];
+    for name in names {
         assert_eq!(term(&drawn.0, name), term(&silent.0, name), "{name}");
         assert!(term(&silent.0, name) > 0.0, "{name}");
     }
     assert!(term(&drawn.0, "mask_loss") > 0.0 && term(&silent.0, "mask_loss") == 0.0);
-    let sum: f64 =
-        ["ce_loss", "first_token_loss", "similarity_loss"].map(|name| term(&silent.0, name)).iter().sum();
+    let sum: f64 = names.map(|name| term(&silent.0, name)).iter().sum();
     assert!((term(&silent.0, "loss") - sum).abs() < 1e-5 * sum);
     // The first tokens are some of all tokens, and not as likely as the others on average.
     assert_ne!(term(&silent.0, "first_token_loss") / 2.0, term(&silent.0, "ce_loss"));
@@ -274,14 +275,35 @@ fn without_weight_on_masks_sam_is_left_out_and_the_rest_stays_the_same() {
 }
 
 #[test]
-fn the_similarity_loss_weighs_covered_and_free_cells_alike() {
-    // Where every similarity is 0, each cell costs ln 2, whatever the mask covers.
-    let learner = tiny(&ReadSettings {
-        loss: LossWeights { ce: 0.0, bce: 0.0, dice: 0.0, similarity: 1.0, first_token: 0.0 },
-        ..with_features(&[Part::LanguageModel], 1 << 24, None)
-    });
-    let norm = learner.parameters().get("model.norm.weight").unwrap();
-    norm.set(&norm.zeros_like().unwrap()).unwrap();
-    let loss = step(&learner).0.0.iter().find(|(name, _)| *name == "similarity_loss").unwrap().1;
+fn the_similarity_losses_weigh_covered_and_free_cells_alike() {
+    // Where every similarity is 0, each cell costs ln 2, whatever the mask covers; where nothing is covered, the covered half is missing.
+    let none = LossWeights { ce: 0.0, bce: 0.0, dice: 0.0, ..LossWeights::default() };
+    let of = |loss: LossWeights, name: &str| {
+        let learner = tiny(&ReadSettings { loss, ..with_features(&[Part::LanguageModel], 1 << 24, None) });
+        let norm = learner.parameters().get("model.norm.weight").unwrap();
+        norm.set(&norm.zeros_like().unwrap()).unwrap();
+        step(&learner).0.0.iter().find(|(known, _)| *known == name).unwrap().1
+    };
+    let loss = of(LossWeights { similarity: 1.0, ..none }, "similarity_loss");
     assert!((loss - std::f64::consts::LN_2).abs() < 1e-5, "{loss}");
+    // Two answers have a mask, one has none.
+    let loss = of(LossWeights { halfway_similarity: 1.0, ..none }, "halfway_similarity_loss");
+    assert!((loss - std::f64::consts::LN_2 * 2.5 / 3.0).abs() < 1e-5, "{loss}");
+}
+
+#[test]
+fn the_halfway_similarity_teaches_the_first_half_of_the_layers() {
+    let loss =
+        LossWeights { ce: 0.0, bce: 0.0, dice: 0.0, halfway_similarity: 1.0, ..LossWeights::default() };
+    let learner = tiny(&ReadSettings { loss, ..with_features(&[Part::LanguageModel], 1 << 24, None) });
+    let (_, gradients) = step(&learner);
+    for ((name, _), gradient) in learner.parameters().iter().zip(&gradients) {
+        let Some(layer) = name.strip_prefix("model.layers.").and_then(|rest| rest.split('.').next()) else {
+            continue;
+        };
+        let moves =
+            gradient.as_ref().is_some_and(|gradient| values(gradient).iter().any(|value| *value != 0.0));
+        // Of three layers the first two.
+        assert_eq!(moves, layer != "2", "{name}");
+    }
 }

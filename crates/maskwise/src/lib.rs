@@ -42,6 +42,7 @@ pub use scene::{AskMode, AskOptions, Event, Scene, Stage, Turn};
 pub use segmenter::{PointsChoice, Segmenter, SegmenterOptions};
 pub use source::ModelSource;
 
+pub use maskwise_data as data;
 pub use maskwise_data::text::{ConversationTemplate, prompt::UserTextPolicy};
 pub use maskwise_data::{atomic, draw, image, mask, tabletop};
 pub use maskwise_models::ModelError;

@@ -5,11 +5,14 @@ use crate::error::{Error, Result};
 use crate::hub::Environment;
 use crate::scene::Scene;
 use crate::source::{ModelSource, cached_tower};
+use maskwise_data::fingerprint::{self, FingerprintError};
 use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::RgbImage;
+use maskwise_data::text::QuestionTemplates;
 use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Thresholds};
 use maskwise_models::systems::read::{LoadOptions, ModelFiles, ModelPlaces, ProgressObserver, ReadModel};
 use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
 
 /// How a model is loaded.
 #[derive(Default)]
@@ -84,6 +87,9 @@ pub struct Segmenter {
     pub(crate) model: ReadModel,
     pub(crate) files: ModelFiles,
     identity: ModelIdentity,
+    parameters: u64,
+    /// Vision tower and SAM that were named besides the folder.
+    further: Vec<PathBuf>,
 }
 
 impl Segmenter {
@@ -95,6 +101,7 @@ impl Segmenter {
     pub fn load(source: &ModelSource, options: SegmenterOptions) -> Result<Self> {
         let environment = options.environment.unwrap_or_else(Environment::from_env);
         let folder = source.locate(&environment)?;
+        let further = options.places.vision_tower.iter().chain(&options.places.sam).cloned().collect();
         let mut files = open_files(&folder, options.places, &environment)?;
         files.system.similarity_points = options.points.apply(files.system.similarity_points.take())?;
         let device = options.device.open()?;
@@ -119,7 +126,7 @@ impl Segmenter {
             mode: options.mode.to_string(),
             device: options.device.to_string(),
         };
-        Ok(Self { model, files, identity })
+        Ok(Self { model, files, identity, parameters, further })
     }
 
     /// Looks at an image; it is encoded when the first question needs it, and only once.
@@ -133,6 +140,29 @@ impl Segmenter {
     /// Which model this is and how it runs.
     pub fn identity(&self) -> &ModelIdentity {
         &self.identity
+    }
+
+    /// Values in the checkpoint and in its vision tower.
+    pub fn parameters(&self) -> u64 {
+        self.parameters
+    }
+
+    /// A fingerprint of the model's files: 16 hexadecimal digits that other weights do not have.
+    ///
+    /// # Errors
+    /// When a file cannot be read.
+    pub fn fingerprint(&self) -> std::result::Result<String, FingerprintError> {
+        let folder = fingerprint::of_model(&self.files.folder)?;
+        if self.further.is_empty() {
+            return Ok(folder);
+        }
+        let further: Vec<&Path> = self.further.iter().map(PathBuf::as_path).collect();
+        Ok(format!("{folder}-{}", fingerprint::of_paths(&further)?))
+    }
+
+    /// The words that a benchmark's texts are put into when this model is asked.
+    pub fn question_templates(&self) -> QuestionTemplates {
+        self.files.system.system.question_templates()
     }
 
     /// How many positions the model's context holds, image tokens included.

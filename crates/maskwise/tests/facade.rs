@@ -7,6 +7,8 @@ use maskwise::hub::Environment;
 use maskwise::image::{RgbImage, decode_path};
 use maskwise::inspect::inspect;
 use maskwise::mask::Mask;
+#[cfg(feature = "embedded-model")]
+use maskwise::tabletop::{SceneConfig, Split, World};
 use maskwise::{
     AskMode, AskOptions, Error, Event, ModelPlaces, ModelSource, Outcome, PointsChoice, Segmenter,
     SegmenterOptions, Stage, StopReason, Turn,
@@ -16,13 +18,17 @@ use std::path::{Path, PathBuf};
 
 const BLUE_CIRCLE: &str = "Segment the blue circle.";
 
-fn assets() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../assets")
+/// A picture of the Tabletop world's test split about which the embedded model answers well.
+#[cfg(feature = "embedded-model")]
+const EMBEDDED_PICTURE: u64 = 73;
+
+fn repository() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// The folder whose files are embedded.
+/// A small model that knows coloured shapes.
 fn model_folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../maskwise-mini/model")
+    repository().join("tests/tiny-read/model")
 }
 
 /// No variable of the process and no hub cache.
@@ -40,7 +46,7 @@ fn tiny_read() -> Segmenter {
 }
 
 fn picture(name: &str) -> RgbImage {
-    decode_path(&assets().join("demo").join(name), &Default::default()).unwrap()
+    decode_path(&repository().join("tests/tiny-read").join(name), &Default::default()).unwrap()
 }
 
 /// The blue pixels of the picture.
@@ -165,21 +171,25 @@ fn a_converted_model_is_the_same_model() {
 #[cfg(feature = "embedded-model")]
 #[test]
 fn the_embedded_model_is_the_one_in_its_folder() {
+    let mini = repository().join("crates/maskwise-mini/model");
     let options = || SegmenterOptions { environment: Some(environment()), ..Default::default() };
     let embedded = Segmenter::load(&ModelSource::default(), options()).unwrap();
-    let folder = tiny_read();
+    let folder = load(&mini, PointsChoice::default());
     let model = maskwise::EmbeddedModel::get().unwrap();
     let identity = embedded.identity();
     assert_eq!(identity.name, format!("embedded:{}", model.name));
     assert_eq!((identity.revision.as_deref(), identity.dtype.as_str()), (Some(model.version), "f32"));
     assert_eq!(identity.config_sha256, folder.identity().config_sha256);
 
-    let image = picture("shapes-a.png");
-    let answers =
-        [&embedded, &folder].map(|segmenter| segmenter.look(&image).unwrap().ask(BLUE_CIRCLE).unwrap());
+    let world = World::new(1, Split::Test, SceneConfig::default()).unwrap();
+    let item = world.validation_item(EMBEDDED_PICTURE).unwrap();
+    let answers = [&embedded, &folder]
+        .map(|segmenter| segmenter.look(&item.image).unwrap().ask(&item.question).unwrap());
     assert_eq!(answers[0].text, answers[1].text);
     let [mask, expected] = answers.each_ref().map(|answer| &answer.masks[0]);
-    assert!(mask.mask.iou(&blue(&image)).unwrap() > 0.9);
+    let (height, width) = (item.image.height() as usize, item.image.width() as usize);
+    let target = Mask::from_values(&item.target, height, width).unwrap();
+    assert!(mask.mask.iou(&target).unwrap() > 0.75);
     assert_eq!(mask.mask, expected.mask);
     assert_eq!((mask.scores, &mask.points), (expected.scores, &expected.points), "to the last bit");
     assert_eq!(mask.similarity_map().unwrap(), expected.similarity_map().unwrap(), "to the last bit");
@@ -190,18 +200,22 @@ fn the_embedded_model_is_the_one_in_its_folder() {
 fn the_embedded_model_is_inspected_and_converted() {
     let source = ModelSource::default();
     let inspection = inspect(&source, ModelPlaces::default(), &environment()).unwrap();
-    assert_eq!((inspection.defects, inspection.image_tokens), (None, 64));
-    assert_eq!(inspection.vision_tower, Path::new("embedded model tiny-read: clip"));
+    assert_eq!((inspection.defects, inspection.image_tokens), (None, 256));
+    assert_eq!(inspection.vision_tower, Path::new("embedded model maskwise-mini: vision_tower"));
     let folder = tempfile::tempdir().unwrap();
     let target = folder.path().join("converted");
     convert(&source, &target, ConvertOptions::default(), &environment(), &mut |_, _| {}).unwrap();
-    let image = picture("shapes-a.png");
-    let [one, two] = [tiny_read(), load(&target, PointsChoice::default())]
-        .map(|segmenter| segmenter.look(&image).unwrap().ask(BLUE_CIRCLE).unwrap());
+    let mini = repository().join("crates/maskwise-mini/model");
+    let world = World::new(1, Split::Test, SceneConfig::default()).unwrap();
+    let item = world.validation_item(EMBEDDED_PICTURE).unwrap();
+    let [one, two] = [mini.as_path(), target.as_path()].map(|folder| {
+        let segmenter = load(folder, PointsChoice::default());
+        segmenter.look(&item.image).unwrap().ask(&item.question).unwrap()
+    });
     assert_eq!(one.masks[0].mask, two.masks[0].mask);
     let sam = ModelPlaces { sam: Some(model_folder().join("model.safetensors")), ..Default::default() };
     let refusal = inspect(&source, sam, &environment()).unwrap_err().to_string();
-    assert!(refusal.starts_with("embedded model tiny-read: "), "{refusal}");
+    assert!(refusal.starts_with("embedded model maskwise-mini: "), "{refusal}");
 }
 
 #[test]

@@ -1,34 +1,184 @@
-use super::ModelArguments;
-use clap::{Args, ValueEnum};
-use maskwise::tabletop::Split;
+use super::{ModelArguments, at_least_one};
+use clap::{Args, Subcommand, ValueEnum};
+use maskwise_eval::{Conventions, EmptyTargets, IgnoredPixels, REFER, Shard};
 use std::path::PathBuf;
+use std::str::FromStr;
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct EvalArguments {
-    /// The benchmark.
-    #[arg(value_enum)]
-    pub(crate) benchmark: Benchmark,
+    #[command(subcommand)]
+    pub(crate) command: Option<EvalCommand>,
+    #[command(flatten)]
+    pub(crate) run: EvalRunArguments,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum EvalCommand {
+    /// Put the shards of an evaluation together.
+    Merge(EvalMergeArguments),
+    /// Tell whether the second of two evaluations is better than the first.
+    Compare(EvalCompareArguments),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalRunArguments {
+    /// tabletop, reasonseg, refclef, refcoco, refcoco+, refcocog, fprefcoco, fprefcoco+, fprefcocog, R-refcoco, R-refcoco+ or R-refcocog.
+    pub(crate) benchmark: Option<BenchmarkName>,
     #[command(flatten)]
     pub(crate) model: ModelArguments,
-    /// Which split: train, validation, test or unseen.
-    #[arg(long, default_value_t = Split::Test)]
-    pub(crate) split: Split,
-    /// How many pictures, with one question each.
+    /// Where the dataset lies: for reasonseg the folder that holds train, val and test, for the others the folder refer_seg.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+    /// Which split: val if absent; of tabletop train, validation, test (if absent) or unseen.
+    #[arg(long)]
+    pub(crate) split: Option<String>,
+    /// Who made the split, as in refs(<NAME>).p; what SESAME and READ use if absent.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split_by: Option<String>,
+    /// How many pictures of tabletop, with one question each.
     #[arg(long, default_value_t = 500, value_name = "N")]
-    pub(crate) count: u64,
+    pub(crate) count: usize,
     /// Which Tabletop world.
     #[arg(long, default_value_t = 1, value_name = "SEED")]
     pub(crate) world_seed: u64,
-    /// As many false premises as true ones, for the See accuracy.
+    /// As many false premises as true ones in tabletop, for the See accuracy.
     #[arg(long)]
     pub(crate) even: bool,
-    /// Write one JSON line for each question into this file.
-    #[arg(long, short, value_name = "FILE")]
+    /// Who writes the answers: teacher-forced is how the tables of LISA and READ were made, and cannot decline.
+    #[arg(long, default_value = "generated", value_name = "WHO")]
+    pub(crate) answers: Answers,
+    /// At most this many tokens are written for each answer.
+    #[arg(long, default_value_t = 512, value_name = "N", value_parser = at_least_one)]
+    pub(crate) max_new_tokens: usize,
+    /// Write samples, tables and a report into this folder.
+    #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+    /// Go on with what a run that was broken off has left in the output folder.
+    #[arg(long, requires = "output")]
+    pub(crate) resume: bool,
+    /// Ask only part I of N of the questions, to be merged later.
+    #[arg(long, value_name = "I/N", requires = "output", value_parser = shard)]
+    pub(crate) shard: Option<Shard>,
+    /// Pictures that are worked on at the same time; every core's worth for small models, one for large ones if absent.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) jobs: Option<usize>,
+    /// What to do when an item cannot be read or the model refuses it.
+    #[arg(long, default_value = "stop", value_name = "WHAT")]
+    pub(crate) on_error: OnErrorChoice,
+    #[command(flatten)]
+    pub(crate) scoring: ScoringArguments,
+}
+
+/// How figures are computed.
+#[derive(Debug, Args)]
+pub(crate) struct ScoringArguments {
+    /// What a question with an empty target counts in the gIoU: scored (1 if the prediction is empty too, else 0) or left-out.
+    #[arg(long, default_value = "scored", value_name = "HOW")]
+    empty_targets: EmptyTargetsChoice,
+    /// What pixels count that the truth says to ignore: left-out or background.
+    #[arg(long, default_value = "left-out", value_name = "HOW")]
+    ignored_pixels: IgnoredPixelsChoice,
+    /// Count the first items twice as a padded sampler over this many processes does.
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = at_least_one)]
+    padded_processes: usize,
+    /// Accept figures that are no better than random weights'.
+    #[arg(long)]
+    pub(crate) accept_random: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalMergeArguments {
+    /// The shards' folders.
+    #[arg(required = true)]
+    pub(crate) shards: Vec<PathBuf>,
+    /// The new folder.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) scoring: ScoringArguments,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct EvalCompareArguments {
+    /// The folder of one evaluation.
+    pub(crate) first: PathBuf,
+    /// The folder of the other one.
+    pub(crate) second: PathBuf,
+    /// Print JSON, with every question that was answered otherwise.
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) scoring: ScoringArguments,
+}
+
+/// A benchmark by its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum BenchmarkName {
+    Tabletop,
+    ReasonSeg,
+    Refer(String),
+}
+
+impl FromStr for BenchmarkName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "tabletop" => Ok(Self::Tabletop),
+            "reasonseg" => Ok(Self::ReasonSeg),
+            name if REFER.contains(&name) => Ok(Self::Refer(name.to_owned())),
+            _ => Err(format!("known are tabletop, reasonseg, {}", REFER.join(", "))),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum Benchmark {
-    /// Pictures of the Tabletop world, by family of questions.
-    Tabletop,
+pub(crate) enum Answers {
+    Generated,
+    TeacherForced,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum OnErrorChoice {
+    Stop,
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum EmptyTargetsChoice {
+    Scored,
+    LeftOut,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum IgnoredPixelsChoice {
+    LeftOut,
+    Background,
+}
+
+impl ScoringArguments {
+    pub(crate) fn conventions(&self) -> Conventions {
+        Conventions {
+            empty_targets: match self.empty_targets {
+                EmptyTargetsChoice::Scored => EmptyTargets::Scored,
+                EmptyTargetsChoice::LeftOut => EmptyTargets::LeftOut,
+            },
+            ignored_pixels: match self.ignored_pixels {
+                IgnoredPixelsChoice::LeftOut => IgnoredPixels::LeftOut,
+                IgnoredPixelsChoice::Background => IgnoredPixels::Background,
+            },
+            padded_processes: self.padded_processes,
+        }
+    }
+}
+
+fn shard(text: &str) -> Result<Shard, String> {
+    let wanted = || format!("a part is I/N with I from 1 to N, such as 2/4; found {text}");
+    let (number, of) = text.split_once('/').ok_or_else(wanted)?;
+    let (number, of) = (number.parse().map_err(|_| wanted())?, of.parse().map_err(|_| wanted())?);
+    if !(1..=of).contains(&number) {
+        return Err(wanted());
+    }
+    Ok(Shard { number, of })
 }

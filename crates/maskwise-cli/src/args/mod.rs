@@ -5,7 +5,10 @@ mod model;
 mod synth;
 mod train;
 
-pub(crate) use eval::{Benchmark, EvalArguments};
+pub(crate) use eval::{
+    Answers, BenchmarkName, EvalArguments, EvalCommand, EvalCompareArguments, EvalMergeArguments,
+    EvalRunArguments, OnErrorChoice,
+};
 pub(crate) use model::ModelArguments;
 pub(crate) use synth::SynthArguments;
 pub(crate) use train::{MergeArguments, TrainArguments};

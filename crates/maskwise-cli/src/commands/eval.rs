@@ -1,35 +1,127 @@
-use crate::args::{Benchmark, EvalArguments};
+use crate::args::{
+    Answers, BenchmarkName, EvalArguments, EvalCommand, EvalCompareArguments, EvalMergeArguments,
+    EvalRunArguments, OnErrorChoice,
+};
 use crate::exit::Ending;
 use crate::ui::Progress;
-use maskwise::atomic::write_atomic;
+use anyhow::{Context, bail};
+use maskwise::Segmenter;
 use maskwise::tabletop::QuestionWeights;
-use maskwise_eval::tabletop::{TabletopConfig, evaluate, summarize};
+use maskwise_eval::{
+    AnswerMode, AskConfig, Benchmark, Comparison, EvaluateConfig, Evaluation, OnError, Summary, evaluate,
+    finish, merge,
+};
 use std::io::Write;
 
 pub(crate) fn run(arguments: &EvalArguments, quiet: bool) -> anyhow::Result<Ending> {
-    let Benchmark::Tabletop = arguments.benchmark;
+    match &arguments.command {
+        Some(EvalCommand::Merge(merging)) => merge_shards(merging),
+        Some(EvalCommand::Compare(comparing)) => compare(comparing),
+        None => measure(&arguments.run, quiet),
+    }
+}
+
+fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> {
+    let benchmark = benchmark(arguments)?;
     let segmenter = arguments.model.load(|_, _| ())?;
-    let config = TabletopConfig {
-        world_seed: arguments.world_seed,
-        split: arguments.split,
-        count: arguments.count,
-        questions: if arguments.even { QuestionWeights::even() } else { QuestionWeights::default() },
+    let config = EvaluateConfig {
+        benchmark,
+        shard: arguments.shard.unwrap_or_default(),
+        ask: AskConfig {
+            answers: match arguments.answers {
+                Answers::Generated => AnswerMode::Generated,
+                Answers::TeacherForced => AnswerMode::TeacherForced,
+            },
+            max_new_tokens: arguments.max_new_tokens,
+            jobs: arguments.jobs.unwrap_or_else(|| jobs(&segmenter)),
+            on_error: match arguments.on_error {
+                OnErrorChoice::Stop => OnError::Stop,
+                OnErrorChoice::Skip => OnError::Skip,
+            },
+        },
+        output: arguments.output.clone(),
+        resume: arguments.resume,
     };
     let bar = Progress::new(quiet).count("evaluating");
-    bar.set_length(arguments.count);
-    let samples = evaluate(&segmenter, &config, &|| bar.inc(1))?;
+    let evaluation = evaluate(&segmenter, &config, &mut |done, total| {
+        bar.set_length(total as u64);
+        bar.set_position(done as u64);
+    })?;
     bar.finish_and_clear();
-    if let Some(path) = &arguments.output {
-        write_atomic(path, |file| {
-            for sample in &samples {
-                serde_json::to_writer(&mut *file, sample)?;
-                writeln!(file)?;
-            }
-            Ok(())
-        })?;
+    if config.shard.of > 1 {
+        // The figures of a part are nobody's figures.
+        let mut out = std::io::stdout();
+        writeln!(
+            out,
+            "{} items of {} done; merge the parts",
+            evaluation.samples.len(),
+            evaluation.record.items
+        )?;
+        return Ok(Ending::Done);
     }
+    let scoring = &arguments.scoring;
+    let summary =
+        finish(&evaluation, scoring.conventions(), config.output.as_deref(), scoring.accept_random)?;
+    print(&evaluation, &summary)
+}
+
+/// What a person named by its name.
+fn benchmark(arguments: &EvalRunArguments) -> anyhow::Result<Benchmark> {
+    let split = |default: &str| arguments.split.clone().unwrap_or_else(|| default.to_owned());
+    let data = || {
+        let missing =
+            "--data is missing: the folder of the dataset, which has to be downloaded from its authors";
+        arguments.data.clone().context(missing)
+    };
+    let Some(name) = &arguments.benchmark else {
+        bail!("name a benchmark, or merge, or compare; see maskwise eval --help");
+    };
+    Ok(match name {
+        BenchmarkName::Tabletop => Benchmark::Tabletop {
+            world_seed: arguments.world_seed,
+            split: split("test"),
+            count: arguments.count,
+            questions: if arguments.even { QuestionWeights::even() } else { QuestionWeights::default() },
+        },
+        BenchmarkName::ReasonSeg => Benchmark::ReasonSeg { data: data()?, split: split("val") },
+        BenchmarkName::Refer(dataset) => {
+            Benchmark::refer(data()?, dataset, arguments.split_by.clone(), split("val"))
+        }
+    })
+}
+
+/// A small model leaves cores idle that a large one uses for one picture.
+fn jobs(segmenter: &Segmenter) -> usize {
+    const SMALL: u64 = 100_000_000;
+    match segmenter.parameters() {
+        small if small < SMALL => std::thread::available_parallelism().map_or(1, usize::from),
+        _ => 1,
+    }
+}
+
+fn merge_shards(arguments: &EvalMergeArguments) -> anyhow::Result<Ending> {
+    let evaluation = merge(&arguments.shards, &arguments.output)?;
+    let scoring = &arguments.scoring;
+    let summary = finish(&evaluation, scoring.conventions(), Some(&arguments.output), scoring.accept_random)?;
+    print(&evaluation, &summary)
+}
+
+fn compare(arguments: &EvalCompareArguments) -> anyhow::Result<Ending> {
+    let (first, second) = (Evaluation::read(&arguments.first)?, Evaluation::read(&arguments.second)?);
+    let comparison = Comparison::new(&first, &second, &arguments.scoring.conventions())?;
     let mut out = std::io::stdout();
-    writeln!(out, "{}, tabletop {}, answers generated", segmenter.identity().name, arguments.split)?;
-    write!(out, "\n{}", summarize(&samples))?;
+    match arguments.json {
+        true => {
+            serde_json::to_writer(&mut out, &comparison)?;
+            writeln!(out)?;
+        }
+        false => write!(out, "{comparison}")?,
+    }
+    Ok(Ending::Done)
+}
+
+fn print(evaluation: &Evaluation, summary: &Summary) -> anyhow::Result<Ending> {
+    let mut out = std::io::stdout();
+    write!(out, "{}\n\n{summary}", evaluation.record.title())?;
     Ok(Ending::Done)
 }

@@ -13,13 +13,23 @@ pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().unwrap()
 }
 
-/// The committed checkpoint, whose files are embedded too.
+/// The committed checkpoint that knows coloured shapes.
 pub(crate) fn tiny_read() -> PathBuf {
+    root().join("tests/tiny-read/model")
+}
+
+/// The folder whose files are embedded: `maskwise-mini`.
+pub(crate) fn mini() -> PathBuf {
     root().join("crates/maskwise-mini/model")
 }
 
-/// A committed picture: `shapes-a.png` or `shapes-b.png`.
+/// A picture for [`tiny_read`]: `shapes-a.png` or `shapes-b.png`.
 pub(crate) fn picture(name: &str) -> PathBuf {
+    root().join("tests/tiny-read").join(name)
+}
+
+/// A picture of the Tabletop world for [`mini`].
+pub(crate) fn demo(name: &str) -> PathBuf {
     root().join("assets/demo").join(name)
 }
 

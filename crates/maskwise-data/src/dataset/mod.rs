@@ -54,6 +54,11 @@ pub trait ValidationDataset: Send + Sync {
         self.len() == 0
     }
 
+    /// A number for the picture of the item at `index`. Items of one picture stand one after the other, so that it can be encoded once.
+    fn picture(&self, index: usize) -> usize {
+        index
+    }
+
     /// The item at `index`, below [`len`](Self::len).
     ///
     /// # Errors

@@ -165,10 +165,7 @@ fn write_jpeg(path: &Path, image: &RgbImage) -> Result<(), LayoutError> {
 /// Picture `index` with at least one true and one false question, where the picture has both.
 fn both_premises(world: &World, index: u64) -> Result<Sample, LayoutError> {
     let mut sample = world.sample(index)?;
-    for (weights, exists) in [
-        (QuestionWeights { false_premise: 0.0, ..QuestionWeights::default() }, true),
-        (QuestionWeights::false_only(), false),
-    ] {
+    for (weights, exists) in [(QuestionWeights::true_only(), true), (QuestionWeights::false_only(), false)] {
         if !sample.questions.iter().any(|question| question.exists() == exists) {
             // Of a stream that no picture uses.
             let mut rng = world.split().rng(!index, index);

@@ -16,9 +16,12 @@ mod function;
 mod part;
 mod relation;
 mod several;
+mod weights;
 
 use draft::Draft;
 use facts::Facts;
+pub use weights::QuestionWeights;
+use weights::{FALSE_PREMISE, FAMILIES};
 
 /// What a question asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -166,89 +169,6 @@ pub(super) fn union(scene: &Scene, targets: &[Target]) -> Mask {
     union
 }
 
-/// How often each family is asked for, relative to the others. Where a picture has no question of the family that was drawn,
-/// another is drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct QuestionWeights {
-    /// [`QuestionFamily::Direct`]
-    pub direct: f32,
-    /// [`QuestionFamily::Attribute`]
-    pub attribute: f32,
-    /// [`QuestionFamily::Relation`]
-    pub relation: f32,
-    /// [`QuestionFamily::Comparison`]
-    pub comparison: f32,
-    /// [`QuestionFamily::Function`]
-    pub function: f32,
-    /// [`QuestionFamily::Part`]
-    pub part: f32,
-    /// [`QuestionFamily::Several`]
-    pub several: f32,
-    /// [`QuestionFamily::FalsePremise`]; every picture has questions of this family.
-    pub false_premise: f32,
-}
-
-impl Default for QuestionWeights {
-    fn default() -> QuestionWeights {
-        QuestionWeights {
-            direct: 2.0,
-            attribute: 2.0,
-            relation: 2.0,
-            comparison: 1.0,
-            function: 2.0,
-            part: 2.0,
-            several: 1.0,
-            false_premise: 3.0,
-        }
-    }
-}
-
-impl QuestionWeights {
-    /// As many false premises as true ones, for judging whether a model sees what is there.
-    pub fn even() -> QuestionWeights {
-        QuestionWeights::with_false_premises(0.5)
-    }
-
-    /// The default weights, but false premises for this `share` of the questions, from 0 to below 1.
-    pub fn with_false_premises(share: f32) -> QuestionWeights {
-        let others: f32 =
-            QuestionWeights { false_premise: 0.0, ..QuestionWeights::default() }.values().iter().sum();
-        QuestionWeights { false_premise: others * share / (1.0 - share), ..QuestionWeights::default() }
-    }
-
-    /// False premises and nothing else.
-    pub fn false_only() -> QuestionWeights {
-        QuestionWeights {
-            direct: 0.0,
-            attribute: 0.0,
-            relation: 0.0,
-            comparison: 0.0,
-            function: 0.0,
-            part: 0.0,
-            several: 0.0,
-            false_premise: 1.0,
-        }
-    }
-
-    /// The weights in the order of [`QuestionFamily::ALL`]; what isn't a positive number counts as 0.
-    fn values(&self) -> [f32; 8] {
-        let values = [
-            self.direct,
-            self.attribute,
-            self.relation,
-            self.comparison,
-            self.function,
-            self.part,
-            self.several,
-            self.false_premise,
-        ];
-        values.map(|value| if value.is_finite() { value.max(0.0) } else { 0.0 })
-    }
-}
-
-/// Index of false premises in [`QuestionFamily::ALL`].
-const FALSE_PREMISE: usize = 7;
-
 /// Asks up to `count` different questions about `scene`.
 pub(super) fn ask(
     dice: &mut Dice,
@@ -258,16 +178,17 @@ pub(super) fn ask(
     count: usize,
 ) -> Vec<Question> {
     let facts = Facts::new(scene, split);
-    let mut weights = weights.values();
+    let falsehoods = weights.falsehoods();
+    let mut weights = weights.families();
     let false_share = weights[FALSE_PREMISE] / weights.iter().sum::<f32>();
     let mut questions: Vec<Question> = Vec::with_capacity(count);
     for _ in 0..count {
         // The premise comes first: in a picture with little to ask, false premises do not fill the room of true ones.
         let is_false = dice.chance(false_share);
-        questions.extend(another(dice, &facts, &mut weights, is_false, &questions));
+        questions.extend(another(dice, &facts, &mut weights, &falsehoods, is_false, &questions));
     }
     if questions.is_empty() {
-        questions.extend(another(dice, &facts, &mut weights, true, &[]));
+        questions.extend(another(dice, &facts, &mut weights, &falsehoods, true, &[]));
     }
     questions
 }
@@ -276,7 +197,8 @@ pub(super) fn ask(
 fn another(
     dice: &mut Dice,
     facts: &Facts,
-    weights: &mut [f32; 8],
+    weights: &mut [f32; FAMILIES],
+    falsehoods: &[f32; 3],
     is_false: bool,
     others: &[Question],
 ) -> Option<Question> {
@@ -289,7 +211,7 @@ fn another(
             .for_each(|(_, weight)| *weight = 0.0);
         let family = draw(dice, &among)?;
         for _ in 0..3 {
-            let Some(draft) = draft(dice, facts, QuestionFamily::ALL[family]) else { break };
+            let Some(draft) = draft(dice, facts, falsehoods, QuestionFamily::ALL[family]) else { break };
             if !others.iter().any(|other| repeats(other, &draft)) {
                 return Some(finish(dice, facts, draft));
             }
@@ -318,7 +240,7 @@ fn draw(dice: &mut Dice, weights: &[f32]) -> Option<usize> {
     last
 }
 
-fn draft(dice: &mut Dice, facts: &Facts, family: QuestionFamily) -> Option<Draft> {
+fn draft(dice: &mut Dice, facts: &Facts, falsehoods: &[f32; 3], family: QuestionFamily) -> Option<Draft> {
     match family {
         QuestionFamily::Direct => attribute::direct(dice, facts),
         QuestionFamily::Attribute => attribute::attribute(dice, facts),
@@ -327,7 +249,10 @@ fn draft(dice: &mut Dice, facts: &Facts, family: QuestionFamily) -> Option<Draft
         QuestionFamily::Function => function::function(dice, facts),
         QuestionFamily::Part => part::part(dice, facts),
         QuestionFamily::Several => several::several(dice, facts),
-        QuestionFamily::FalsePremise => falsehood::false_premise(dice, facts),
+        QuestionFamily::FalsePremise => {
+            let falsehood = Falsehood::ALL[draw(dice, falsehoods)?];
+            falsehood::false_premise(dice, facts, falsehood)
+        }
     }
 }
 

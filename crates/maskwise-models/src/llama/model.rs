@@ -133,8 +133,22 @@ impl LlamaModel {
         positions: &[u32],
         ranges: &[KeyRanges],
     ) -> Result<Tensor> {
+        self.forward_packed_observed(embeddings, positions, ranges, &mut |_, _| ())
+    }
+
+    /// As [`LlamaModel::forward_packed`], calling `observe(index, hidden_state)` after each layer, before the final normalisation.
+    ///
+    /// # Errors
+    /// As [`LlamaModel::forward_packed`].
+    pub fn forward_packed_observed(
+        &self,
+        embeddings: &Tensor,
+        positions: &[u32],
+        ranges: &[KeyRanges],
+        observe: &mut dyn FnMut(usize, &Tensor),
+    ) -> Result<Tensor> {
         let placement = Placement::Ranges { positions: positions.to_vec(), ranges: ranges.to_vec() };
-        self.run(embeddings, &placement, None, &mut |_, _| ())
+        self.run(embeddings, &placement, None, observe)
     }
 
     /// Layer `index` alone on `hidden` `[batch, tokens, hidden_size]`, placed as in [`LlamaModel::forward_packed`], which is all layers

@@ -14,6 +14,11 @@ impl TrainConfig {
         self.model.check()?;
         self.data.check()?;
         self.loss.check().map_err(|reason| TrainError::setting("loss", reason))?;
+        if self.loss.halfway_similarity > 0.0 && self.model.activation_checkpointing {
+            let reason =
+                "needs states that model.activation_checkpointing does not keep; leave one of them out";
+            return Err(TrainError::setting("loss.halfway_similarity", reason));
+        }
         match &self.lora {
             Some(lora) => lora.check().map_err(|reason| TrainError::setting("lora", reason))?,
             None if self.trainable.parts.is_empty() => {
@@ -86,16 +91,10 @@ impl DataSection {
                 let reason = format!("{} must be above 0; leave a dataset out to not use it", dataset.rate);
                 return Err(TrainError::setting(field("rate"), reason));
             }
-            if let Some(share) = dataset.false_premises {
-                if !(0.0..1.0).contains(&share) {
-                    let reason = format!("{share} must lie in 0..1, without 1");
-                    return Err(TrainError::setting(field("false_premises"), reason));
-                }
+            if let Some(questions) = dataset.questions {
+                questions.check().map_err(|reason| TrainError::setting(field("questions"), reason))?;
                 if dataset.kind != DatasetKind::Tabletop {
-                    return Err(TrainError::setting(
-                        field("false_premises"),
-                        "belongs to kind `tabletop` only",
-                    ));
+                    return Err(TrainError::setting(field("questions"), "belongs to kind `tabletop` only"));
                 }
             }
             check_folder(&field("folder"), dataset.kind, dataset.folder.as_deref())?;

@@ -7,7 +7,7 @@ use maskwise_data::dataset::{
     ReasonSegValidation, ReferValidation, SEM_SEG, Templates, TrainingDataset, ValidationDataset,
     ValidationItem, default_split_by, refer_group, semantic_group,
 };
-use maskwise_data::tabletop::{QuestionWeights, SceneConfig, Split, World};
+use maskwise_data::tabletop::{SceneConfig, Split, World};
 use maskwise_data::text::QuestionTemplates;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,16 +94,11 @@ impl DatasetSection {
             }
             DatasetKind::Tabletop => {
                 let world = world(self.world_seed, Split::Train, self.size)?;
-                Box::new(world.with_questions(self.question_weights(), data.num_classes_per_sample))
+                Box::new(
+                    world.with_questions(self.questions.unwrap_or_default(), data.num_classes_per_sample),
+                )
             }
         })
-    }
-
-    fn question_weights(&self) -> QuestionWeights {
-        match self.false_premises {
-            Some(share) => QuestionWeights::with_false_premises(share),
-            None => QuestionWeights::default(),
-        }
     }
 
     /// The sets that are named, or those of the papers.

@@ -8,6 +8,7 @@ use crate::run::RunSettings;
 use crate::session::Task;
 use crate::{OptimizerConfig, Schedule, TrainError};
 use maskwise_data::dataset::Convention;
+use maskwise_data::tabletop::QuestionWeights;
 use maskwise_models::systems::read::Family;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -191,8 +192,8 @@ pub struct DatasetSection {
     /// For `tabletop`, which world.
     #[serde(default)]
     pub world_seed: u64,
-    /// For `tabletop`, the share of questions with a false premise, from 0 to below 1; a fifth if left out.
-    pub false_premises: Option<f32>,
+    /// For `tabletop`, how often each family of questions is asked for; a fifth have a false premise if left out.
+    pub questions: Option<QuestionWeights>,
 }
 
 fn default_size() -> usize {

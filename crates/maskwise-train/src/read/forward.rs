@@ -33,6 +33,14 @@ pub(super) struct Target {
     pub(super) is_first: bool,
 }
 
+/// States of packed positions, `[positions, width]`, normalised.
+pub(super) struct States {
+    /// After all layers.
+    pub(super) last: Tensor,
+    /// After half of the layers; none where layers are recomputed.
+    pub(super) halfway: Option<Tensor>,
+}
+
 impl<'a> Packing<'a> {
     /// Packs `rows`, of which there is at least one; each holds one image placeholder, at the same index.
     pub(super) fn new(rows: &'a [PreparedRow], image_tokens: usize) -> Self {
@@ -65,13 +73,13 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// The normalised states of all packed positions, `[positions, width]`; with `recomputed` through its layers.
+    /// The states of all packed positions; with `recomputed` through its layers.
     pub(super) fn states(
         &self,
         model: &ReadModel,
         image_tokens: &Tensor,
         recomputed: Option<&Recomputed>,
-    ) -> Result<Tensor, TrainError> {
+    ) -> Result<States, TrainError> {
         let own = |row: &'a PreparedRow| row.ids[self.shared..].iter().copied();
         let mut ids = self.rows[0].ids[..self.shared].to_vec();
         ids.extend(self.rows.iter().flat_map(own));
@@ -86,11 +94,24 @@ impl<'a> Packing<'a> {
             }
         }
         let embeddings = model.splice(&ids, image_tokens)?;
-        let states = match recomputed {
+        let language_model = &model.language_model;
+        let half = language_model.config().num_hidden_layers.div_ceil(2) - 1;
+        let mut halfway = None;
+        let last = match recomputed {
             Some(recomputed) => recomputed.forward_packed(&embeddings, positions, ranges)?,
-            None => model.language_model.forward_packed(&embeddings, &positions, &ranges)?,
+            None => language_model.forward_packed_observed(
+                &embeddings,
+                &positions,
+                &ranges,
+                &mut |layer, state| {
+                    if layer == half {
+                        halfway = Some(state.clone());
+                    }
+                },
+            )?,
         };
-        Ok(states.squeeze(0)?)
+        let halfway = halfway.map(|state| language_model.normalize(&state)?.squeeze(0)).transpose()?;
+        Ok(States { last: last.squeeze(0)?, halfway })
     }
 
     /// The position of the first image token.
@@ -113,6 +134,15 @@ impl<'a> Packing<'a> {
             }
         }
         targets
+    }
+
+    /// The positions that predict the first token of each row's first answer; none for a row without an answer.
+    pub(super) fn first_positions(&self) -> Vec<Option<usize>> {
+        let first = |(row, content): (usize, &PreparedRow)| {
+            let index = content.labels.iter().skip(1).position(|label| *label != IGNORED_LABEL)?;
+            Some(self.position(row, index))
+        };
+        self.rows.iter().enumerate().map(first).collect()
     }
 
     /// The positions that predict `[SEG]`, in the order of the rows' masks.

@@ -103,13 +103,16 @@ impl ReadLearner {
             let targets = packing.targets();
             if !targets.is_empty() {
                 let positions: Vec<u32> = targets.iter().map(|target| target.position).collect();
-                let positions = Tensor::from_slice(&positions, positions.len(), states.device())?;
-                label_states.push(states.index_select(&positions, 0)?);
+                let positions = Tensor::from_slice(&positions, positions.len(), states.last.device())?;
+                label_states.push(states.last.index_select(&positions, 0)?);
                 labels.extend(targets);
+            }
+            if let (true, Some(halfway)) = (self.loss.halfway_similarity > 0.0, &states.halfway) {
+                halfway_similarity(model, item, halfway, &packing, &mut masks).map_err(named)?;
             }
             let segs = packing.seg_positions(i64::from(self.files.special.seg));
             if !segs.is_empty() {
-                self.mask_losses(model, item, &states, &packing, &segs, &mut masks).map_err(named)?;
+                self.mask_losses(model, item, &states.last, &packing, &segs, &mut masks).map_err(named)?;
             }
         }
         self.combine(model, &label_states, &labels, masks)
@@ -182,6 +185,11 @@ impl ReadLearner {
             terms.push(("similarity_loss", scalar(&similarity)?));
             total = (total + similarity)?;
         }
+        if let Some(similarity) = masks.halfway_similarity_mean()? {
+            let similarity = (similarity * self.loss.halfway_similarity)?;
+            terms.push(("halfway_similarity_loss", scalar(&similarity)?));
+            total = (total + similarity)?;
+        }
         let (mut bce_value, mut dice_value) = (0.0, 0.0);
         if let Some((bce, dice)) = masks.means()? {
             let (bce, dice) = ((bce * self.loss.bce)?, (dice * self.loss.dice)?);
@@ -220,6 +228,38 @@ impl Learner for ReadLearner {
         };
         Ok((losses.terms, gradients))
     }
+}
+
+/// Adds the similarity of the states that begin the answers of an item with its image tokens, both after half of the layers.
+fn halfway_similarity(
+    model: &ReadModel,
+    item: &PreparedItem,
+    states: &Tensor,
+    packing: &Packing,
+    masks: &mut MaskLosses,
+) -> Result<(), TrainError> {
+    let grid = model.image_tokens().isqrt();
+    let (mut positions, mut covered) = (Vec::new(), Vec::new());
+    for (row, position) in item.rows.iter().zip(packing.first_positions()) {
+        let Some(position) = position else { continue };
+        positions.push(position as u32);
+        let mut shares = vec![0.0_f32; grid * grid];
+        for mask in &row.masks {
+            shares
+                .iter_mut()
+                .zip(coverage(mask, grid))
+                .for_each(|(share, more)| *share = (*share + more).min(1.0));
+        }
+        covered.extend(shares);
+    }
+    if positions.is_empty() {
+        return Ok(());
+    }
+    let image_states = states.narrow(0, packing.image_start(), model.image_tokens())?;
+    let positions = Tensor::from_slice(&positions, positions.len(), states.device())?;
+    let maps = states.index_select(&positions, 0)?.matmul(&image_states.t()?)?;
+    let covered = Tensor::from_vec(covered, maps.shape(), maps.device())?;
+    Ok(masks.add_halfway_similarity(&maps, &covered, states.dim(1)?)?)
 }
 
 /// `[masks, height, width]` u8, 0 or 1.

@@ -18,11 +18,15 @@ pub struct LossWeights {
     /// Of the similarity map's binary cross entropy with the share of each cell that the mask covers, covered and free cells weighing the
     /// same in all: not in the papers, whose models start from weights that have learned to see. It shows a model from nothing where to look.
     pub similarity: f64,
+    /// Of the same entropy for the state that predicts each answer's first token, as it is after half of the language model's layers;
+    /// an answer without a mask has nothing covered. Not in the papers either: what says whether the thing is there has to find it first, and
+    /// a model from nothing hardly learns that from the answers' words alone.
+    pub halfway_similarity: f64,
 }
 
 impl Default for LossWeights {
     fn default() -> Self {
-        Self { ce: 1.0, first_token: 0.0, bce: 2.0, dice: 0.5, similarity: 0.0 }
+        Self { ce: 1.0, first_token: 0.0, bce: 2.0, dice: 0.5, similarity: 0.0, halfway_similarity: 0.0 }
     }
 }
 
@@ -43,6 +47,7 @@ impl LossWeights {
             ("bce", self.bce),
             ("dice", self.dice),
             ("similarity", self.similarity),
+            ("halfway_similarity", self.halfway_similarity),
         ];
         for (name, weight) in weights {
             if !(weight.is_finite() && weight >= 0.0) {
@@ -62,11 +67,13 @@ pub(crate) struct MaskLosses {
     terms: Vec<Tensor>,
     /// The similarity's cross entropy, `[masks]` for each image.
     similarity: Vec<Tensor>,
+    /// The same halfway, `[answers]` for each image.
+    halfway_similarity: Vec<Tensor>,
 }
 
 impl MaskLosses {
     pub(crate) fn new() -> Self {
-        Self { terms: Vec::new(), similarity: Vec::new() }
+        Self { terms: Vec::new(), similarity: Vec::new(), halfway_similarity: Vec::new() }
     }
 
     /// Adds the masks of one image: `logits` `[masks, height, width]`, `targets` of the same shape, u8, 0 or 1.
@@ -78,25 +85,29 @@ impl MaskLosses {
     /// Adds the similarity maps of one image: `maps` `[masks, tokens]`, `covered` of the same shape, 0..1, `width` that of the states
     /// whose products they are.
     pub(crate) fn add_similarity(&mut self, maps: &Tensor, covered: &Tensor, width: usize) -> Result<()> {
-        let logits = (maps / (width as f64).sqrt())?;
-        // softplus(−x) and softplus(x): what a covered and a free cell cost.
-        let small = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
-        let (covered_costs, free_costs) = ((logits.neg()?.relu()? + &small)?, (logits.relu()? + &small)?);
-        let mean = |costs: Tensor, share: &Tensor| {
-            // What covers less than a thousandth of a cell hardly counts.
-            (costs * share)?.sum(1)?.div(&share.sum(1)?.clamp(1e-3, f64::MAX)?)
-        };
-        let free = (1.0 - covered)?;
-        self.similarity.push(((mean(covered_costs, covered)? + mean(free_costs, &free)?)? * 0.5)?);
+        self.similarity.push(similarity_costs(maps, covered, width)?);
+        Ok(())
+    }
+
+    /// Adds the similarity maps of one image's answers halfway, as [`add_similarity`](Self::add_similarity).
+    pub(crate) fn add_halfway_similarity(
+        &mut self,
+        maps: &Tensor,
+        covered: &Tensor,
+        width: usize,
+    ) -> Result<()> {
+        self.halfway_similarity.push(similarity_costs(maps, covered, width)?);
         Ok(())
     }
 
     /// The mean of the similarity's cross entropy; none where none was added.
     pub(crate) fn similarity_mean(&self) -> Result<Option<Tensor>> {
-        if self.similarity.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Tensor::cat(&self.similarity, 0)?.mean_all()?))
+        mean(&self.similarity)
+    }
+
+    /// The mean of the similarity's cross entropy halfway; none where none was added.
+    pub(crate) fn halfway_similarity_mean(&self) -> Result<Option<Tensor>> {
+        mean(&self.halfway_similarity)
     }
 
     /// The means of BCE and DICE over all masks; none where there is no mask.
@@ -108,4 +119,25 @@ impl MaskLosses {
         let means = (terms.sum(0)? / (terms.dim(0)? as f64 + COUNT_EPSILON))?;
         Ok(Some((means.get(0)?, means.get(1)?)))
     }
+}
+
+fn mean(costs: &[Tensor]) -> Result<Option<Tensor>> {
+    match costs {
+        [] => Ok(None),
+        costs => Ok(Some(Tensor::cat(costs, 0)?.mean_all()?)),
+    }
+}
+
+/// The balanced cross entropy `[maps]` of similarity maps `[maps, tokens]` with the share of each cell that is `covered`.
+fn similarity_costs(maps: &Tensor, covered: &Tensor, width: usize) -> Result<Tensor> {
+    let logits = (maps / (width as f64).sqrt())?;
+    // softplus(−x) and softplus(x): what a covered and a free cell cost.
+    let small = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
+    let (covered_costs, free_costs) = ((logits.neg()?.relu()? + &small)?, (logits.relu()? + &small)?);
+    let mean = |costs: Tensor, share: &Tensor| {
+        // What covers less than a thousandth of a cell hardly counts.
+        (costs * share)?.sum(1)?.div(&share.sum(1)?.clamp(1e-3, f64::MAX)?)
+    };
+    let free = (1.0 - covered)?;
+    (mean(covered_costs, covered)? + mean(free_costs, &free)?)? * 0.5
 }

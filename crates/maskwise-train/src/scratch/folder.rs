@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn a_new_model_loads_strictly() {
-        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../maskwise-mini/model/tokenizer.model");
+        let repository =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tiny-read/model/tokenizer.model");
         let tokenizer = TokenizerFiles { sentencepiece: std::fs::read(repository).unwrap(), pieces: 480 };
         let sizes = ModelSizes {
             vocab_size: tokenizer.vocab_size(),

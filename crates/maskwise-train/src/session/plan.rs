@@ -45,7 +45,7 @@ pub struct MemoryEstimate {
     pub copies: u64,
     /// The sum of the gradients, and those of each micro-batch that is computed at the same time.
     pub gradients: u64,
-    /// AdamW's two means.
+    /// AdamW's two means; Muon keeps one, which is counted as two.
     pub moments: u64,
     /// What the language model keeps for the backward pass, and the masks.
     pub activations: u64,

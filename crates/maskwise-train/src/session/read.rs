@@ -6,8 +6,7 @@ use crate::{
     Progress, RunIdentity, TrainError, Trainer, Validation, fingerprint, prepared_items, write_run_record,
 };
 use candle_core::{DType, Device};
-use maskwise_data::text::QuestionTemplates;
-use maskwise_models::systems::read::{Family, ModelFiles, PartTypes};
+use maskwise_models::systems::read::{ModelFiles, PartTypes};
 use std::sync::Arc;
 
 pub(super) fn train(
@@ -18,10 +17,7 @@ pub(super) fn train(
     config.check_paths()?;
     let run = &config.run;
     let files = open_model(&config.model, &run.folder, run.seed)?;
-    let questions = match files.system.system {
-        Family::Lisa => QuestionTemplates::lisa(),
-        Family::Read | Family::Sesame => QuestionTemplates::read(),
-    };
+    let questions = files.system.system.question_templates();
     let mixture = config.data.mixture()?;
     let held_out = config.data.open_validation(questions)?;
     let identity = RunIdentity {

@@ -17,7 +17,7 @@ pub(crate) const PIECES: usize = 480;
 
 /// A complete READ in `folder/read`.
 pub(crate) fn write_read(folder: &Path) -> PathBuf {
-    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../maskwise-mini/model/tokenizer.model");
+    let tokenizer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/tiny-read/model/tokenizer.model");
     let tokenizer = TokenizerFiles { sentencepiece: fs::read(tokenizer).unwrap(), pieces: PIECES };
     let sizes = ModelSizes {
         vocab_size: tokenizer.vocab_size(),

@@ -137,6 +137,10 @@ impl ValidationDataset for ReferValidation {
         self.items.len()
     }
 
+    fn picture(&self, index: usize) -> usize {
+        self.items[index].0
+    }
+
     fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
         let (image, sentence) = self.items[index];
         let image = &self.split.images[image];

@@ -13,9 +13,9 @@ use super::function::{Known, ask};
 use super::relation::{Direction, somewhere};
 use super::{Falsehood, part, several};
 
-/// One of the three sorts, where the picture has it.
-pub(super) fn false_premise(dice: &mut Dice, facts: &Facts) -> Option<Draft> {
-    match dice.pick(&Falsehood::ALL) {
+/// One of the sort, or of what is absent where the picture has none.
+pub(super) fn false_premise(dice: &mut Dice, facts: &Facts, falsehood: Falsehood) -> Option<Draft> {
+    match falsehood {
         Falsehood::Attribute => wrong_attribute(dice, facts),
         Falsehood::Relation => wrong_relation(dice, facts),
         Falsehood::Absent => None,

@@ -1,7 +1,7 @@
 use crate::heads::similarity_points::SimilarityPointsConfig;
 use crate::llama::LlamaConfig;
 use crate::sam::DECODER_HEADS;
-use maskwise_data::text::{ConversationTemplate, PromptMode};
+use maskwise_data::text::{ConversationTemplate, PromptMode, QuestionTemplates};
 use serde::{Deserialize, Serialize};
 
 /// The fields of a published LISA, SESAME or READ `config.json` that decide how the model runs (spec 2.5).
@@ -88,6 +88,14 @@ pub enum Family {
 }
 
 impl Family {
+    /// The fixed questions and answer of its validation (spec 4.2).
+    pub fn question_templates(self) -> QuestionTemplates {
+        match self {
+            Self::Lisa => QuestionTemplates::lisa(),
+            Self::Read | Self::Sesame => QuestionTemplates::read(),
+        }
+    }
+
     /// By the `architectures` of a `config.json`.
     ///
     /// # Errors

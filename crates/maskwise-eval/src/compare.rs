@@ -1,0 +1,146 @@
+//! Whether one evaluation is better than another: paired, question by question.
+
+use crate::{Conventions, EvalError, Evaluation, Interval, Sample, SampleOutcome};
+use serde::Serialize;
+use std::fmt::{self, Display, Formatter};
+
+/// The difference of two evaluations, the second minus the first.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// What the evaluations are called.
+    pub names: [String; 2],
+    /// Questions that both have answered.
+    pub count: usize,
+    /// Of the mean IoU.
+    pub giou: Interval,
+    /// Of the cumulative IoU.
+    pub ciou: Interval,
+    /// Of the share of questions seen rightly.
+    pub see: Interval,
+    /// The questions whose answers differ, the largest change of IoU first.
+    pub changed: Vec<Change>,
+}
+
+/// A question that was answered otherwise.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// The item's place in the benchmark.
+    pub index: usize,
+    /// Where it comes from.
+    pub id: String,
+    /// The question.
+    pub question: String,
+    /// Both answers.
+    pub answers: [String; 2],
+    /// What came of both.
+    pub outcomes: [SampleOutcome; 2],
+    /// Both IoUs.
+    pub ious: [f64; 2],
+}
+
+impl Comparison {
+    /// Compares two evaluations of the same questions.
+    ///
+    /// # Errors
+    /// When they are not about the same items.
+    pub fn new(
+        first: &Evaluation,
+        second: &Evaluation,
+        conventions: &Conventions,
+    ) -> Result<Self, EvalError> {
+        let (one, two) = (&first.samples, &second.samples);
+        if one.len() != two.len() {
+            let reason = format!("one has {} questions, the other {}", one.len(), two.len());
+            return Err(EvalError::Benchmark(format!("the evaluations are not of the same items: {reason}")));
+        }
+        let same = |(a, b): &(&Sample, &Sample)| {
+            (a.index, &a.id, a.overlap.target) == (b.index, &b.id, b.overlap.target)
+        };
+        let pairs =
+            || one.iter().zip(two).filter(|(a, b)| ![a.outcome, b.outcome].contains(&SampleOutcome::Failed));
+        if let Some((a, b)) = pairs().find(|pair| !same(pair)) {
+            return Err(EvalError::Benchmark(format!(
+                "the evaluations are not of the same items: {} ({}) stands where the other has {} ({})",
+                a.index, a.id, b.index, b.id
+            )));
+        }
+        let pairs: Vec<(&Sample, &Sample)> = pairs().collect();
+        let sees = |sample: &Sample| f64::from(u8::from(sample.sees()));
+        let see: Vec<f64> = pairs.iter().map(|(a, b)| sees(b) - sees(a)).collect();
+        let giou: Vec<f64> =
+            pairs.iter().filter_map(|(a, b)| Some(conventions.iou(b)? - conventions.iou(a)?)).collect();
+        Ok(Self {
+            names: [first, second].map(|evaluation| evaluation.record.model.name.clone()),
+            count: pairs.len(),
+            giou: Interval::of(&giou),
+            ciou: Interval::of_difference(&pairs, &|sample| {
+                (sample.overlap.intersection as f64, conventions.union(sample) as f64)
+            }),
+            see: Interval::of(&see),
+            changed: changes(&pairs, conventions),
+        })
+    }
+}
+
+fn changes(pairs: &[(&Sample, &Sample)], conventions: &Conventions) -> Vec<Change> {
+    let differ =
+        |(a, b): &&(&Sample, &Sample)| (&a.answer, &a.mask, a.outcome) != (&b.answer, &b.mask, b.outcome);
+    let mut changed: Vec<Change> = pairs
+        .iter()
+        .filter(differ)
+        .map(|(a, b)| Change {
+            index: a.index,
+            id: a.id.clone(),
+            question: a.question.clone(),
+            answers: [a.answer.clone(), b.answer.clone()],
+            outcomes: [a.outcome, b.outcome],
+            ious: [a, b].map(|sample| conventions.iou(sample).unwrap_or_default()),
+        })
+        .collect();
+    let change = |change: &Change| (change.ious[1] - change.ious[0]).abs();
+    changed.sort_by(|a, b| change(b).total_cmp(&change(a)).then(a.index.cmp(&b.index)));
+    changed
+}
+
+/// Changed questions that the table shows.
+const SHOWN: usize = 20;
+
+impl Display for Comparison {
+    /// As Markdown.
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let [first, second] = &self.names;
+        writeln!(formatter, "{second} minus {first}, {} questions, paired bootstrap\n", self.count)?;
+        writeln!(formatter, "| figure | difference [95 %] | |")?;
+        writeln!(formatter, "|---|---|---|")?;
+        for (name, interval) in [("gIoU", self.giou), ("cIoU", self.ciou), ("See", self.see)] {
+            let judgement = if interval.excludes_zero() { "differs" } else { "may be chance" };
+            writeln!(
+                formatter,
+                "| {name} | {:+.3} [{:+.3}, {:+.3}] | {judgement} |",
+                interval.mean, interval.low, interval.high
+            )?;
+        }
+        writeln!(formatter, "\n{} answers differ.", self.changed.len())?;
+        if self.changed.is_empty() {
+            return Ok(());
+        }
+        writeln!(formatter, "\n| item | IoU | question | answers |")?;
+        writeln!(formatter, "|---|---|---|---|")?;
+        for change in self.changed.iter().take(SHOWN) {
+            let [before, after] = change.ious;
+            let [one, two] = change.answers.each_ref().map(|answer| cell(answer));
+            writeln!(
+                formatter,
+                "| {} | {before:.3} → {after:.3} | {} | {one} → {two} |",
+                cell(&change.id),
+                cell(&change.question)
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Text that does not break a table.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}

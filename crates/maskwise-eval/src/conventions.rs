@@ -1,0 +1,82 @@
+//! Where published evaluation codes differ.
+
+use crate::Sample;
+use serde::{Deserialize, Serialize};
+
+/// How scores are computed; the default is that of LISA and READ (spec 7.1, 7.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Conventions {
+    /// What a question with an empty target counts in the gIoU.
+    pub empty_targets: EmptyTargets,
+    /// What pixels count that the truth marks as to be ignored.
+    pub ignored_pixels: IgnoredPixels,
+    /// Over how many processes a padded sampler hands out the items: the first items count twice, so that all get as many. 1 repeats none.
+    pub padded_processes: usize,
+}
+
+impl Default for Conventions {
+    fn default() -> Self {
+        Self {
+            empty_targets: EmptyTargets::default(),
+            ignored_pixels: IgnoredPixels::default(),
+            padded_processes: 1,
+        }
+    }
+}
+
+/// What a question with an empty target counts in the gIoU.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EmptyTargets {
+    /// 1 if the prediction is empty too, otherwise 0.
+    #[default]
+    Scored,
+    /// It is left out.
+    LeftOut,
+}
+
+/// What pixels count that the truth marks as to be ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IgnoredPixels {
+    /// Nothing.
+    #[default]
+    LeftOut,
+    /// They are background.
+    Background,
+}
+
+/// Added to the union that an intersection is divided by (spec 7.2).
+const EPSILON: f64 = 1e-5;
+
+impl Conventions {
+    /// The samples that count, each as often as it does.
+    pub(crate) fn counted<'a>(&self, samples: &'a [Sample]) -> Vec<&'a Sample> {
+        let processes = self.padded_processes.max(1);
+        let repeated = (processes - samples.len() % processes) % processes;
+        samples
+            .iter()
+            .chain(samples.iter().cycle().take(if samples.is_empty() { 0 } else { repeated }))
+            .collect()
+    }
+
+    /// Union in pixels.
+    pub(crate) fn union(&self, sample: &Sample) -> u64 {
+        match self.ignored_pixels {
+            IgnoredPixels::LeftOut => sample.overlap.union,
+            IgnoredPixels::Background => sample.overlap.union + sample.overlap.predicted_ignored,
+        }
+    }
+
+    /// Intersection over union; 1 where prediction and truth are both empty, nothing where the sample does not count.
+    pub(crate) fn iou(&self, sample: &Sample) -> Option<f64> {
+        if self.empty_targets == EmptyTargets::LeftOut && sample.overlap.target == 0 {
+            return None;
+        }
+        match self.union(sample) {
+            0 => Some(1.0),
+            union => Some(sample.overlap.intersection as f64 / (union as f64 + EPSILON)),
+        }
+    }
+}
