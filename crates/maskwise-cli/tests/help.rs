@@ -6,11 +6,12 @@ mod common;
 
 use common::{files_below, maskwise, mini, root, run, text, tiny_read};
 
-const COMMANDS: [&str; 12] = [
+const COMMANDS: [&str; 13] = [
     "segment",
     "chat",
     "train",
     "merge",
+    "dataset",
     "eval",
     "convert",
     "inspect",

@@ -23,6 +23,12 @@ pub enum WriteError {
         /// The destination.
         path: PathBuf,
     },
+    /// A folder is to be made where there is one with something in it.
+    #[error("{} is not empty; name a new folder", path.display())]
+    NotEmpty {
+        /// The folder.
+        path: PathBuf,
+    },
     /// The folder or the file is not writable.
     #[error("cannot write {}: permission denied; choose a folder that you may write to ({source})", path.display())]
     PermissionDenied {
@@ -91,6 +97,46 @@ where
         return Err(WriteError::NoFolder { path: path.to_path_buf(), folder: folder.to_path_buf() });
     }
     write_and_rename(&target, folder, write).map_err(|source| WriteError::from_io(path, source))
+}
+
+/// Makes the folder at `folder`, which must be new or empty, through `fill`, all of it or nothing: `fill` gets a temporary folder beside
+/// it, which is renamed when it returns and removed if it fails. Folders above are made as needed.
+///
+/// # Errors
+/// What `fill` returns, or [`WriteError`].
+pub fn write_new_folder<E: From<WriteError>>(
+    folder: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), E>,
+) -> Result<(), E> {
+    let failed = |path: &Path, source| WriteError::from_io(path, source);
+    let folder = std::path::absolute(folder).map_err(|source| failed(folder, source))?;
+    let is_empty = match fs::read_dir(&folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(error) if error.kind() == ErrorKind::NotFound => true,
+        Err(source) => return Err(failed(&folder, source).into()),
+    };
+    if !is_empty {
+        return Err(WriteError::NotEmpty { path: folder }.into());
+    }
+    let parent = folder.parent().unwrap_or(&folder);
+    fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(".maskwise-");
+    #[cfg(unix)]
+    {
+        // Temporary folders are private by default; a result obeys the user's umask.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o777));
+    }
+    let part = builder.tempdir_in(parent).map_err(|source| failed(parent, source))?;
+    fill(part.path())?;
+    if folder.is_dir() {
+        fs::remove_dir(&folder).map_err(|source| failed(&folder, source))?;
+    }
+    fs::rename(part.path(), &folder).map_err(|source| failed(&folder, source))?;
+    // The name is gone: there is nothing left to remove.
+    let _ = part.keep();
+    Ok(())
 }
 
 fn write_and_rename<F>(target: &Path, folder: &Path, write: F) -> io::Result<()>

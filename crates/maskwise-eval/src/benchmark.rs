@@ -2,8 +2,8 @@
 
 use crate::EvalError;
 use maskwise::data::dataset::{
-    Convention, DatasetError, ReasonSegValidation, ReferValidation, ValidationDataset, ValidationItem,
-    default_split_by,
+    CocoInstances, Convention, DatasetError, JsonLinesValidation, LabelMeFolder, ReasonSegValidation,
+    ReferValidation, ValidationDataset, ValidationItem, default_split_by,
 };
 use maskwise::data::text::QuestionTemplates;
 use maskwise::tabletop::{QuestionFamily, QuestionWeights, SceneConfig, Split, World};
@@ -31,6 +31,26 @@ pub enum Benchmark {
         data: PathBuf,
         /// `train`, `val`, `test`.
         split: String,
+    },
+    /// A dataset in our own layout.
+    JsonLines {
+        /// The folder that holds `<split>.jsonl`.
+        data: PathBuf,
+        /// The split.
+        split: String,
+    },
+    /// Each category of each picture of a COCO annotation file.
+    Coco {
+        /// The annotation file.
+        data: PathBuf,
+        /// The folder of its pictures.
+        images: PathBuf,
+    },
+    /// Each label of each picture of a folder annotated with LabelMe.
+    #[serde(rename = "labelme")]
+    LabelMe {
+        /// The folder.
+        data: PathBuf,
     },
     /// RefCOCO and its relatives, with and without false premises.
     Refer {
@@ -71,6 +91,8 @@ impl Benchmark {
         match self {
             Self::Tabletop { split, .. } => format!("tabletop {split}"),
             Self::ReasonSeg { split, .. } => format!("reasonseg {split}"),
+            Self::JsonLines { data, split } => format!("{} {split}", data.display()),
+            Self::Coco { data, .. } | Self::LabelMe { data } => data.display().to_string(),
             Self::Refer { dataset, split_by, split, .. } => format!("{dataset} {split_by} {split}"),
         }
     }
@@ -80,6 +102,7 @@ impl Benchmark {
         match self {
             Self::Tabletop { .. } => QuestionFamily::ALL.iter().map(|family| family.name()).collect(),
             Self::ReasonSeg { .. } => vec!["short", "long"],
+            Self::JsonLines { .. } | Self::Coco { .. } | Self::LabelMe { .. } => Vec::new(),
             Self::Refer { .. } => vec!["true", "false"],
         }
     }
@@ -96,10 +119,42 @@ impl Benchmark {
             Self::ReasonSeg { data, split } => {
                 Box::new(ReasonSegValidation::open(&self.name(), &data.join(split), questions)?)
             }
+            Self::JsonLines { data, split } => {
+                Box::new(JsonLinesValidation::open(&self.name(), data, split, questions)?)
+            }
+            Self::Coco { data, images } => {
+                Box::new(CocoInstances::open(&self.name(), data, images, questions)?)
+            }
+            Self::LabelMe { data } => Box::new(LabelMeFolder::open(&self.name(), data, questions)?),
             Self::Refer { data, dataset, split_by, split } => {
                 Box::new(ReferValidation::open(data, dataset, split_by, split, questions)?)
             }
         })
+    }
+
+    /// Where its files are officially obtained; none where they are a person's own.
+    pub fn origin(&self) -> Option<&'static str> {
+        match self {
+            Self::Tabletop { .. } | Self::JsonLines { .. } | Self::LabelMe { .. } => None,
+            Self::ReasonSeg { .. } => Some(
+                "ReasonSeg is linked in the README of github.com/dvlab-research/LISA; the one with false premises in that of \
+                 github.com/see-say-segment/sesame",
+            ),
+            Self::Coco { .. } => Some("COCO's annotations and pictures are at cocodataset.org"),
+            Self::Refer { dataset, .. } => Some(match dataset.as_str() {
+                "refclef" | "refcoco" | "refcoco+" | "refcocog" => {
+                    "refs(unc).p, refs(umd).p and instances.json come from github.com/lichengunc/refer, the splits *_exclude_unified from \
+                     github.com/see-say-segment/sesame, the pictures (train2014, saiapr_tc-12) from cocodataset.org and imageclef.org"
+                }
+                "R-refcoco" | "R-refcoco+" | "R-refcocog" => {
+                    "R-RefCOCO comes from github.com/jianzongwu/robust-ref-seg, the splits *_exclude_unified from \
+                     github.com/see-say-segment/sesame, the pictures (train2014) from cocodataset.org"
+                }
+                _ => {
+                    "FP-RefCOCO comes from github.com/see-say-segment/sesame, the pictures (train2014) from cocodataset.org"
+                }
+            }),
+        }
     }
 
     /// What on disk decides about it.
@@ -107,6 +162,8 @@ impl Benchmark {
         match self {
             Self::Tabletop { .. } => Vec::new(),
             Self::ReasonSeg { data, split } => vec![data.join(split)],
+            Self::JsonLines { data, split } => vec![data.join(format!("{split}.jsonl"))],
+            Self::Coco { data, .. } | Self::LabelMe { data } => vec![data.clone()],
             Self::Refer { data, dataset, split_by, .. } => {
                 let folder = data.join(dataset);
                 vec![folder.join(format!("refs({split_by}).p")), folder.join("instances.json")]

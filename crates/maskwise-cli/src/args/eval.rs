@@ -1,6 +1,7 @@
 use super::{ModelArguments, at_least_one};
+use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use maskwise_eval::{Conventions, EmptyTargets, IgnoredPixels, REFER, Shard};
+use maskwise_eval::{Benchmark, Conventions, EmptyTargets, IgnoredPixels, REFER, Shard};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -23,19 +24,12 @@ pub(crate) enum EvalCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalRunArguments {
-    /// tabletop, reasonseg, refclef, refcoco, refcoco+, refcocog, fprefcoco, fprefcoco+, fprefcocog, R-refcoco, R-refcoco+ or R-refcocog.
+    /// tabletop, reasonseg, jsonl, coco, labelme, refclef, refcoco, refcoco+, refcocog, fprefcoco, fprefcoco+, fprefcocog, R-refcoco, R-refcoco+ or R-refcocog.
     pub(crate) benchmark: Option<BenchmarkName>,
     #[command(flatten)]
     pub(crate) model: ModelArguments,
-    /// Where the dataset lies: for reasonseg the folder that holds train, val and test, for the others the folder refer_seg.
-    #[arg(long, value_name = "DIR")]
-    pub(crate) data: Option<PathBuf>,
-    /// Which split: val if absent; of tabletop train, validation, test (if absent) or unseen.
-    #[arg(long)]
-    pub(crate) split: Option<String>,
-    /// Who made the split, as in refs(<NAME>).p; what SESAME and READ use if absent.
-    #[arg(long, value_name = "NAME")]
-    pub(crate) split_by: Option<String>,
+    #[command(flatten)]
+    pub(crate) place: DatasetPlace,
     /// How many pictures of tabletop, with one question each.
     #[arg(long, default_value_t = 500, value_name = "N")]
     pub(crate) count: usize,
@@ -68,6 +62,48 @@ pub(crate) struct EvalRunArguments {
     pub(crate) on_error: OnErrorChoice,
     #[command(flatten)]
     pub(crate) scoring: ScoringArguments,
+}
+
+/// Where a dataset lies, and which part of it is meant.
+#[derive(Debug, Args)]
+pub(crate) struct DatasetPlace {
+    /// Where the dataset lies: for reasonseg the folder that holds train, val and test, for jsonl that of SPLIT.jsonl, for labelme that of the
+    /// JSON files, for coco the annotation file, for the others the folder refer_seg.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) data: Option<PathBuf>,
+    /// The pictures of coco; the folder images beside the annotation file if absent.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) images: Option<PathBuf>,
+    /// Which split: val if absent; of tabletop train, validation, test (if absent) or unseen.
+    #[arg(long)]
+    pub(crate) split: Option<String>,
+    /// Who made the split, as in refs(<NAME>).p; what SESAME and READ use if absent.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) split_by: Option<String>,
+}
+
+impl DatasetPlace {
+    /// The dataset of this name; none for Tabletop, which lies nowhere.
+    pub(crate) fn benchmark(&self, name: &BenchmarkName) -> anyhow::Result<Option<Benchmark>> {
+        let split = self.split.clone().unwrap_or_else(|| "val".to_owned());
+        let data = || {
+            let missing =
+                "--data is missing: where the dataset lies, which has to be downloaded from its authors";
+            self.data.clone().context(missing)
+        };
+        Ok(Some(match name {
+            BenchmarkName::Tabletop => return Ok(None),
+            BenchmarkName::ReasonSeg => Benchmark::ReasonSeg { data: data()?, split },
+            BenchmarkName::JsonLines => Benchmark::JsonLines { data: data()?, split },
+            BenchmarkName::LabelMe => Benchmark::LabelMe { data: data()? },
+            BenchmarkName::Coco => {
+                let data = data()?;
+                let images = self.images.clone().unwrap_or_else(|| data.with_file_name("images"));
+                Benchmark::Coco { data, images }
+            }
+            BenchmarkName::Refer(dataset) => Benchmark::refer(data()?, dataset, self.split_by.clone(), split),
+        }))
+    }
 }
 
 /// How figures are computed.
@@ -117,6 +153,9 @@ pub(crate) struct EvalCompareArguments {
 pub(crate) enum BenchmarkName {
     Tabletop,
     ReasonSeg,
+    JsonLines,
+    Coco,
+    LabelMe,
     Refer(String),
 }
 
@@ -127,8 +166,11 @@ impl FromStr for BenchmarkName {
         match text {
             "tabletop" => Ok(Self::Tabletop),
             "reasonseg" => Ok(Self::ReasonSeg),
+            "jsonl" => Ok(Self::JsonLines),
+            "coco" => Ok(Self::Coco),
+            "labelme" => Ok(Self::LabelMe),
             name if REFER.contains(&name) => Ok(Self::Refer(name.to_owned())),
-            _ => Err(format!("known are tabletop, reasonseg, {}", REFER.join(", "))),
+            _ => Err(format!("known are tabletop, reasonseg, jsonl, coco, labelme, {}", REFER.join(", "))),
         }
     }
 }

@@ -1,13 +1,18 @@
 //! Argument types; help, completions and man pages are made from them.
 
+mod dataset;
 mod eval;
 mod model;
 mod synth;
 mod train;
 
+pub(crate) use dataset::{
+    DatasetArguments, DatasetCheckArguments, DatasetCommand, DatasetConvertArguments, DatasetShowArguments,
+    DatasetStatsArguments, TargetLayout, WhichDataset,
+};
 pub(crate) use eval::{
-    Answers, BenchmarkName, EvalArguments, EvalCommand, EvalCompareArguments, EvalMergeArguments,
-    EvalRunArguments, OnErrorChoice,
+    Answers, BenchmarkName, DatasetPlace, EvalArguments, EvalCommand, EvalCompareArguments,
+    EvalMergeArguments, EvalRunArguments, OnErrorChoice,
 };
 pub(crate) use model::ModelArguments;
 pub(crate) use synth::SynthArguments;
@@ -40,6 +45,8 @@ pub(crate) enum Command {
     Merge(MergeArguments),
     /// Measure a model on a benchmark.
     Eval(EvalArguments),
+    /// Check, describe, show and convert datasets.
+    Dataset(DatasetArguments),
     /// Bring a published checkpoint into one folder of safetensors.
     Convert(ConvertArguments),
     /// Show what a model holds and how much memory it needs, without loading it.

@@ -1,10 +1,10 @@
 use crate::args::{
-    Answers, BenchmarkName, EvalArguments, EvalCommand, EvalCompareArguments, EvalMergeArguments,
-    EvalRunArguments, OnErrorChoice,
+    Answers, EvalArguments, EvalCommand, EvalCompareArguments, EvalMergeArguments, EvalRunArguments,
+    OnErrorChoice,
 };
 use crate::exit::Ending;
 use crate::ui::Progress;
-use anyhow::{Context, bail};
+use anyhow::bail;
 use maskwise::Segmenter;
 use maskwise::tabletop::QuestionWeights;
 use maskwise_eval::{
@@ -67,27 +67,16 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
 
 /// What a person named by its name.
 fn benchmark(arguments: &EvalRunArguments) -> anyhow::Result<Benchmark> {
-    let split = |default: &str| arguments.split.clone().unwrap_or_else(|| default.to_owned());
-    let data = || {
-        let missing =
-            "--data is missing: the folder of the dataset, which has to be downloaded from its authors";
-        arguments.data.clone().context(missing)
-    };
     let Some(name) = &arguments.benchmark else {
         bail!("name a benchmark, or merge, or compare; see maskwise eval --help");
     };
-    Ok(match name {
-        BenchmarkName::Tabletop => Benchmark::Tabletop {
-            world_seed: arguments.world_seed,
-            split: split("test"),
-            count: arguments.count,
-            questions: if arguments.even { QuestionWeights::even() } else { QuestionWeights::default() },
-        },
-        BenchmarkName::ReasonSeg => Benchmark::ReasonSeg { data: data()?, split: split("val") },
-        BenchmarkName::Refer(dataset) => {
-            Benchmark::refer(data()?, dataset, arguments.split_by.clone(), split("val"))
-        }
-    })
+    let tabletop = || Benchmark::Tabletop {
+        world_seed: arguments.world_seed,
+        split: arguments.place.split.clone().unwrap_or_else(|| "test".to_owned()),
+        count: arguments.count,
+        questions: if arguments.even { QuestionWeights::even() } else { QuestionWeights::default() },
+    };
+    Ok(arguments.place.benchmark(name)?.unwrap_or_else(tabletop))
 }
 
 /// A small model leaves cores idle that a large one uses for one picture.

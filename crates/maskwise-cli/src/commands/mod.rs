@@ -3,6 +3,7 @@
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;
+pub(crate) mod dataset;
 pub(crate) mod doctor;
 pub(crate) mod eval;
 pub(crate) mod inspect;

@@ -37,6 +37,8 @@ pub(super) struct CocoAnnotation {
     pub(super) image_id: i64,
     pub(super) category_id: i64,
     pub(super) segmentation: Segmentation,
+    #[serde(default, rename = "iscrowd")]
+    pub(super) is_crowd: u8,
 }
 
 #[derive(Deserialize)]

@@ -1,5 +1,6 @@
 use crate::mask::Mask;
 use ::image::RgbImage;
+use std::path::PathBuf;
 
 /// What a training step takes from a dataset: one image with up to `num_classes_per_sample` conversations about it (spec 5.5).
 #[derive(Clone, Debug, PartialEq)]
@@ -28,8 +29,12 @@ pub struct ValidationItem {
     pub id: String,
     /// The picture.
     pub image: RgbImage,
+    /// The picture's file; none for one that was drawn.
+    pub file: Option<PathBuf>,
     /// The question as the person asks it, in its template.
     pub question: String,
+    /// What the template names, where the dataset has no whole question.
+    pub phrase: Option<String>,
     /// The answer of the teacher-forced mode, with one `[SEG]`.
     pub answer: String,
     /// Row-major values of the image's size: 1 inside, 0 outside, 255 ignored.

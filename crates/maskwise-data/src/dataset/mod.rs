@@ -1,29 +1,39 @@
 //! Datasets: what training and evaluation take from them, readers of the published layouts, mixing.
 
 mod coco;
+mod coco_instances;
 mod composition;
+mod convert;
 mod error;
 mod files;
 mod groups;
 mod instruct;
 mod item;
+mod json_lines;
+mod label_me;
 mod loader;
 mod mixture;
 mod reason_seg;
 mod refer;
 mod semantic;
+mod survey;
 mod templates;
 
+pub use coco_instances::CocoInstances;
 pub use composition::{Composition, Convention};
+pub use convert::{ConvertError, Converted, Target, convert};
 pub use error::DatasetError;
 pub use groups::{CORRECT_REFER_SEG, NEG_REFER_SEG, REFER_SEG, SEM_SEG, refer_group, semantic_group};
 pub use instruct::Instruct;
 pub use item::{TrainingConversation, TrainingItem, ValidationItem};
+pub use json_lines::{JsonLine, JsonLines, JsonLinesValidation, MaskSource};
+pub use label_me::LabelMeFolder;
 pub use loader::{Loader, LoaderConfig};
 pub use mixture::Mixture;
 pub use reason_seg::{ReasonSeg, ReasonSegValidation};
 pub use refer::{Refer, ReferValidation, default_split_by};
 pub use semantic::{LabelMaps, PartInstances};
+pub use survey::{Problem, Spread, Survey, survey};
 pub use templates::Templates;
 
 /// The generator that items are drawn with: a function of the run's seed and the item's position, nothing else.

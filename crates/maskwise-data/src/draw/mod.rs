@@ -9,6 +9,7 @@ use thiserror::Error;
 pub mod blend;
 pub mod heat;
 pub mod overlay;
+pub mod sheet;
 
 pub use heat::{heat_map, jet};
 pub use overlay::{Layer, OverlayStyle, draw_points, overlay};

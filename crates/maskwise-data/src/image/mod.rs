@@ -9,7 +9,7 @@ mod convert;
 pub mod decode;
 pub mod sam;
 
-pub use ::image::RgbImage;
+pub use ::image::{RgbImage, imageops};
 pub use decode::{DecodeOptions, ImageError, decode_bytes, decode_path};
 
 /// A normalised image for a network: `data[(channel * height + y) * width + x]`, channels R, G, B.

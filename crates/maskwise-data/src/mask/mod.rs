@@ -6,6 +6,7 @@ use thiserror::Error;
 pub mod components;
 pub(crate) mod fill_poly;
 pub mod labelme;
+pub(crate) mod outlines;
 pub mod png;
 pub mod polygon;
 pub mod rle;

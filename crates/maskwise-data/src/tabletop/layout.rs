@@ -1,16 +1,17 @@
 //! Tabletop pictures as files in the layouts of the published datasets (spec section 6), for the readers of those.
 
 use super::{Question, QuestionWeights, Sample, SceneError, Split, World};
+use crate::atomic::{WriteError, write_new_folder};
 use ::image::RgbImage;
 use ::image::codecs::jpeg::JpegEncoder;
 use std::fmt::{self, Display, Formatter};
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 use thiserror::Error;
 
-mod outlines;
+mod json_lines;
 mod reason_seg;
 mod refer;
 
@@ -26,11 +27,13 @@ pub enum Layout {
     RefCoco,
     /// `fprefcoco/refs(…).p` and `fprefcoco/instances.json`: true and false expressions (spec 6.2).
     FpRefCoco,
+    /// `<split>.jsonl` with a line for each question: our own layout, see [`crate::dataset::JsonLine`].
+    JsonLines,
 }
 
 impl Layout {
     /// Every layout.
-    pub const ALL: [Layout; 3] = [Layout::ReasonSeg, Layout::RefCoco, Layout::FpRefCoco];
+    pub const ALL: [Layout; 4] = [Layout::ReasonSeg, Layout::RefCoco, Layout::FpRefCoco, Layout::JsonLines];
 
     /// Its name on the command line.
     pub fn name(self) -> &'static str {
@@ -38,6 +41,7 @@ impl Layout {
             Layout::ReasonSeg => "reasonseg",
             Layout::RefCoco => "refcoco",
             Layout::FpRefCoco => "fp-refcoco",
+            Layout::JsonLines => "jsonl",
         }
     }
 }
@@ -52,30 +56,18 @@ impl FromStr for Layout {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        Layout::ALL
-            .into_iter()
-            .find(|layout| layout.name() == text)
-            .ok_or_else(|| format!("there is no layout `{text}`; choose reasonseg, refcoco or fp-refcoco"))
+        Layout::ALL.into_iter().find(|layout| layout.name() == text).ok_or_else(|| {
+            format!("there is no layout `{text}`; choose reasonseg, refcoco, fp-refcoco or jsonl")
+        })
     }
 }
 
 /// Why a dataset could not be written.
 #[derive(Debug, Error)]
 pub enum LayoutError {
-    /// The folder holds something already.
-    #[error("{} is not empty; name a new folder", path.display())]
-    NotEmpty {
-        /// The folder.
-        path: PathBuf,
-    },
     /// A file or folder could not be written.
-    #[error("cannot write {}: {source}", path.display())]
-    Write {
-        /// The file or folder.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Write(#[from] WriteError),
     /// A picture could not be drawn.
     #[error(transparent)]
     Scene(#[from] SceneError),
@@ -101,45 +93,15 @@ pub fn write_layout(
     if count == 0 {
         return Err(LayoutError::NoPictures);
     }
-    let folder = std::path::absolute(folder).map_err(|source| failed(folder, source))?;
-    refuse_contents(&folder)?;
-    let parent = folder.parent().unwrap_or(&folder);
-    fs::create_dir_all(parent).map_err(|source| failed(parent, source))?;
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".maskwise-");
-    #[cfg(unix)]
-    {
-        // Temporary folders are private by default; a result obeys the user's umask.
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(0o777));
-    }
-    let part = builder.tempdir_in(parent).map_err(|source| failed(parent, source))?;
-    match layout {
-        Layout::ReasonSeg => reason_seg::write(world, part.path(), count, progress)?,
-        Layout::RefCoco | Layout::FpRefCoco => refer::write(world, layout, part.path(), count, progress)?,
-    }
-    if folder.is_dir() {
-        fs::remove_dir(&folder).map_err(|source| failed(&folder, source))?;
-    }
-    fs::rename(part.path(), &folder).map_err(|source| failed(&folder, source))?;
-    // The name is gone: there is nothing left to remove.
-    let _ = part.keep();
-    Ok(())
-}
-
-fn refuse_contents(folder: &Path) -> Result<(), LayoutError> {
-    match fs::read_dir(folder) {
-        Ok(mut entries) => match entries.next() {
-            None => Ok(()),
-            Some(_) => Err(LayoutError::NotEmpty { path: folder.to_owned() }),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(failed(folder, source)),
-    }
+    write_new_folder(folder, |part| match layout {
+        Layout::ReasonSeg => reason_seg::write(world, part, count, progress),
+        Layout::JsonLines => json_lines::write(world, part, count, progress),
+        Layout::RefCoco | Layout::FpRefCoco => refer::write(world, layout, part, count, progress),
+    })
 }
 
 fn failed(path: &Path, source: io::Error) -> LayoutError {
-    LayoutError::Write { path: path.to_owned(), source }
+    WriteError::from_io(path, source).into()
 }
 
 fn create_folder(path: &Path) -> Result<(), LayoutError> {

@@ -93,8 +93,10 @@ impl World {
             exists: question.exists(),
             family: question.family.name().to_owned(),
             question: question.text,
+            phrase: None,
             answer: question.answer,
             image: scene.image,
+            file: None,
         })
     }
 }

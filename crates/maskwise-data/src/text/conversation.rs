@@ -259,6 +259,15 @@ impl QuestionTemplates {
         }
     }
 
+    /// No words around the texts: what a dataset itself says.
+    pub fn bare() -> Self {
+        Self {
+            short: Phrase("{class_name}".to_owned()),
+            long: Phrase("{sent}".to_owned()),
+            answer: Phrase("[SEG]".to_owned()),
+        }
+    }
+
     /// The same questions with the bare answer of LISA's validation.
     pub fn lisa() -> Self {
         Self { answer: Phrase("[SEG].".to_owned()), ..Self::read() }

@@ -3,9 +3,9 @@
 use super::{DataSection, DatasetKind, DatasetSection, ValidationSection};
 use crate::TrainError;
 use maskwise_data::dataset::{
-    CORRECT_REFER_SEG, Composition, DatasetError, Instruct, Mixture, NEG_REFER_SEG, REFER_SEG, ReasonSeg,
-    ReasonSegValidation, ReferValidation, SEM_SEG, Templates, TrainingDataset, ValidationDataset,
-    ValidationItem, default_split_by, refer_group, semantic_group,
+    CORRECT_REFER_SEG, Composition, DatasetError, Instruct, JsonLines, JsonLinesValidation, Mixture,
+    NEG_REFER_SEG, REFER_SEG, ReasonSeg, ReasonSegValidation, ReferValidation, SEM_SEG, Templates,
+    TrainingDataset, ValidationDataset, ValidationItem, default_split_by, refer_group, semantic_group,
 };
 use maskwise_data::tabletop::{SceneConfig, Split, World};
 use maskwise_data::text::QuestionTemplates;
@@ -52,6 +52,10 @@ impl DataSection {
                 let root = folder(&section.folder).join("refer_seg");
                 Box::new(ReferValidation::open(&root, subset, split_by, section.split(), questions)?)
             }
+            DatasetKind::JsonLines => {
+                let folder = folder(&section.folder);
+                Box::new(JsonLinesValidation::open("json_lines", folder, section.split(), questions)?)
+            }
             DatasetKind::Tabletop => Box::new(section.tabletop()?),
             DatasetKind::SemSeg | DatasetKind::Vqa => {
                 let reason = "`sem_seg` and `vqa` have no questions to validate with; choose another kind";
@@ -91,6 +95,9 @@ impl DatasetSection {
                     Some(file) => dataset.with_explanations(file, EXPLANATION_ONLY)?,
                     None => dataset,
                 })
+            }
+            DatasetKind::JsonLines => {
+                Box::new(JsonLines::open("json_lines", root, "train", composition.clone())?)
             }
             DatasetKind::Tabletop => {
                 let world = world(self.world_seed, Split::Train, self.size)?;

@@ -149,6 +149,8 @@ pub enum DatasetKind {
     Vqa,
     /// ReasonSeg, and a user's own LabelMe pictures with a question each.
     ReasonSeg,
+    /// Our own layout: a JSON line for each question.
+    JsonLines,
     /// Scenes of the Tabletop world, made while training.
     Tabletop,
 }
@@ -163,6 +165,7 @@ impl DatasetKind {
             Self::CorrectReferSeg => "correct_refer_seg",
             Self::Vqa => "vqa",
             Self::ReasonSeg => "reason_seg",
+            Self::JsonLines => "json_lines",
             Self::Tabletop => "tabletop",
         }
     }

@@ -221,14 +221,19 @@ impl ValidationDataset for ReasonSegValidation {
         let image = decode(path)?;
         let target = annotation.target(&json, image.width() as usize, image.height() as usize)?;
         let text = &annotation.texts[0];
-        let (question, family) = match annotation.is_sentence {
-            true => (self.questions.long.fill(text), "long"),
-            false => (self.questions.short.fill(&text.to_lowercase()), "short"),
+        let (question, phrase, family) = match annotation.is_sentence {
+            true => (self.questions.long.fill(text), None, "long"),
+            false => {
+                let phrase = text.to_lowercase();
+                (self.questions.short.fill(&phrase), Some(phrase), "short")
+            }
         };
         Ok(ValidationItem {
             id: format!("{}: {}", self.folder.name, path.display()),
             image,
+            file: Some(path.clone()),
             question,
+            phrase,
             answer: self.questions.answer.0.clone(),
             target,
             exists: true,

@@ -145,11 +145,14 @@ impl ValidationDataset for ReferValidation {
         let (image, sentence) = self.items[index];
         let image = &self.split.images[image];
         let sentence = &image.sentences[sentence];
+        let phrase = sentence.text.to_lowercase().trim().to_owned();
         Ok(ValidationItem {
             id: format!("{}: {}", self.name, image.path.display()),
             image: decode(&image.path)?,
-            question: self.questions.short.fill(sentence.text.to_lowercase().trim()),
-            answer: self.questions.answer.fill(sentence.text.to_lowercase().trim()),
+            file: Some(image.path.clone()),
+            question: self.questions.short.fill(&phrase),
+            answer: self.questions.answer.fill(&phrase),
+            phrase: Some(phrase),
             target: self.split.target(image, sentence)?,
             exists: sentence.exists,
             family: sentence.exists.to_string(),

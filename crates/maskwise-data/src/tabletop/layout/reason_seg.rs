@@ -1,8 +1,9 @@
 //! ReasonSeg's layout (spec 6.3).
 
 use super::{LayoutError, World};
-use super::{both_premises, create_folder, folder_name, outlines, text_of, write_jpeg, write_json};
+use super::{both_premises, create_folder, folder_name, text_of, write_jpeg, write_json};
 use crate::mask::labelme::{LabelMe, Shape};
+use crate::mask::outlines;
 use crate::tabletop::Sample;
 use serde::Serialize;
 use std::path::Path;

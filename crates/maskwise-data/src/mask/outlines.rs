@@ -17,7 +17,7 @@ struct Piece {
 
 /// The polygons, in pixels, (0, 0) in the middle of the first pixel. A piece of one or two pixels repeats corners, so that each has
 /// three.
-pub(super) fn of(mask: &Mask) -> Vec<Vec<[f64; 2]>> {
+pub(crate) fn of(mask: &Mask) -> Vec<Vec<[f64; 2]>> {
     pieces(mask).iter().map(outline).collect()
 }
 

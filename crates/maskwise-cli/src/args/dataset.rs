@@ -1,0 +1,82 @@
+use super::{BenchmarkName, DatasetPlace};
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetArguments {
+    #[command(subcommand)]
+    pub(crate) command: DatasetCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DatasetCommand {
+    /// Read every question with its picture and name what is wrong.
+    Check(DatasetCheckArguments),
+    /// Say what a dataset is like: questions, words, sizes, how much of the pictures is covered.
+    Stats(DatasetStatsArguments),
+    /// Draw questions with their masks into one picture, to look at.
+    Show(DatasetShowArguments),
+    /// Write a dataset in another layout.
+    Convert(DatasetConvertArguments),
+}
+
+/// Which dataset.
+#[derive(Debug, Args)]
+pub(crate) struct WhichDataset {
+    /// Its layout: reasonseg, jsonl, coco, labelme, refclef, refcoco, refcoco+, refcocog, fprefcoco, fprefcoco+, fprefcocog, R-refcoco,
+    /// R-refcoco+ or R-refcocog.
+    pub(crate) layout: BenchmarkName,
+    #[command(flatten)]
+    pub(crate) place: DatasetPlace,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Exit status: 0 if nothing is wrong, 2 otherwise.")]
+pub(crate) struct DatasetCheckArguments {
+    #[command(flatten)]
+    pub(crate) dataset: WhichDataset,
+    /// Name at most this many problems.
+    #[arg(long, default_value_t = 20, value_name = "N")]
+    pub(crate) most: usize,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetStatsArguments {
+    #[command(flatten)]
+    pub(crate) dataset: WhichDataset,
+    /// Print JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetShowArguments {
+    #[command(flatten)]
+    pub(crate) dataset: WhichDataset,
+    /// The picture.
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How many questions, spread over the dataset.
+    #[arg(long, default_value_t = 24, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=400))]
+    pub(crate) count: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DatasetConvertArguments {
+    #[command(flatten)]
+    pub(crate) dataset: WhichDataset,
+    /// The layout to write.
+    #[arg(long, value_name = "LAYOUT")]
+    pub(crate) to: TargetLayout,
+    /// The new folder.
+    #[arg(long, short, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+pub(crate) enum TargetLayout {
+    Jsonl,
+    Reasonseg,
+    Coco,
+    Labelme,
+}

@@ -1,0 +1,339 @@
+//! Our own layout: a folder with `<split>.jsonl`, a JSON line for each question, and the pictures that they name.
+//!
+//! ```json
+//! {"image": "images/7.jpg", "question": "What could cut paper?", "answer": "The scissors: [SEG].", "masks": [{"size": [480, 640], "counts": "…"}]}
+//! {"image": "images/7.jpg", "phrase": "the stapler", "masks": []}
+//! ```
+//!
+//! `question` is asked as it stands, `phrase` is put into the words of a template. `masks` has one mask for each `[SEG]` of the answer, as COCO
+//! RLE or as the path of a picture that is black outside; without a mask what is asked for is not there. `answer`, `ignore` (a mask of pixels that
+//! count nowhere), `exists` and `family` may be left out. Lines about one picture stand one after the other.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rand::RngExt;
+use serde::{Deserialize, Serialize};
+
+use super::files::{decode, unreadable};
+use super::{
+    Composition, Convention, DatasetError, SampleRng, TrainingConversation, TrainingDataset, TrainingItem,
+};
+use super::{ValidationDataset, ValidationItem};
+use crate::mask::Mask;
+use crate::mask::rle::Rle;
+use crate::text::QuestionTemplates;
+
+/// A line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct JsonLine {
+    /// The picture's path, from the folder on.
+    pub image: String,
+    /// What is asked, in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<String>,
+    /// What is asked for, to be put into the words of a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phrase: Option<String>,
+    /// The answer with a `[SEG]` for each mask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<String>,
+    /// What is meant.
+    pub masks: Vec<MaskSource>,
+    /// What counts neither as inside nor as outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignore: Option<MaskSource>,
+    /// Whether what is asked for is there; if it has a mask, where this is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exists: Option<bool>,
+    /// What kind of question it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<String>,
+}
+
+/// A mask of a line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a mask must be a run-length code {\"size\": …, \"counts\": …} or the path of a picture"
+)]
+pub enum MaskSource {
+    /// Run lengths, as COCO has them.
+    Code(Rle),
+    /// The path of a picture from the folder on; pixels that are not black are inside.
+    File(String),
+}
+
+/// Where a line stands in its file.
+#[derive(Clone, Copy)]
+struct Place {
+    start: u64,
+    bytes: usize,
+}
+
+/// A file whose lines are read one by one.
+struct Lines {
+    name: String,
+    folder: PathBuf,
+    file: PathBuf,
+    places: Vec<Place>,
+    /// The lines of each picture.
+    pictures: Vec<Range<usize>>,
+    /// The picture of each line.
+    picture_of: Vec<u32>,
+}
+
+/// What opening a file needs of a line.
+#[derive(Deserialize)]
+struct Named {
+    image: String,
+}
+
+impl Lines {
+    fn open(name: &str, folder: &Path, split: &str) -> Result<Self, DatasetError> {
+        let file = folder.join(format!("{split}.jsonl"));
+        let failed = |error: std::io::Error| unreadable(&file, format!("cannot be read: {error}"));
+        let mut reader = BufReader::new(File::open(&file).map_err(failed)?);
+        let mut lines = Self {
+            name: name.to_owned(),
+            folder: folder.to_owned(),
+            file: file.clone(),
+            places: Vec::new(),
+            pictures: Vec::new(),
+            picture_of: Vec::new(),
+        };
+        let (mut start, mut text, mut last) = (0, Vec::new(), None);
+        for number in 1.. {
+            text.clear();
+            let bytes = reader.read_until(b'\n', &mut text).map_err(failed)?;
+            if bytes == 0 {
+                break;
+            }
+            if !text.trim_ascii().is_empty() {
+                let named: Named = serde_json::from_slice(&text)
+                    .map_err(|error| unreadable(&file, format!("line {number}: {error}")))?;
+                let index = lines.places.len();
+                match lines.pictures.last_mut() {
+                    Some(picture) if last.as_ref() == Some(&named.image) => picture.end = index + 1,
+                    _ => lines.pictures.push(index..index + 1),
+                }
+                last = Some(named.image);
+                lines.places.push(Place { start, bytes });
+                lines.picture_of.push(lines.pictures.len() as u32 - 1);
+            }
+            start += bytes as u64;
+        }
+        if lines.places.is_empty() {
+            return Err(unreadable(&file, "it has no lines"));
+        }
+        Ok(lines)
+    }
+
+    fn line(&self, index: usize) -> Result<JsonLine, DatasetError> {
+        let Place { start, bytes } = self.places[index];
+        let wrong = |reason: String| unreadable(&self.file, format!("question {index}: {reason}"));
+        let read = || {
+            let mut file = File::open(&self.file)?;
+            file.seek(SeekFrom::Start(start))?;
+            let mut text = vec![0; bytes];
+            file.read_exact(&mut text)?;
+            Ok(text)
+        };
+        let text = read().map_err(|error: std::io::Error| wrong(error.to_string()))?;
+        let line: JsonLine = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+        if line.question.is_some() == line.phrase.is_some() {
+            return Err(wrong("it needs one of \"question\" and \"phrase\"".to_owned()));
+        }
+        let segs = line.answer.as_ref().map(|answer| answer.matches("[SEG]").count());
+        if let Some(segs) = segs.filter(|segs| *segs != line.masks.len()) {
+            let reason = format!("its answer has {segs} [SEG], but there are {} masks", line.masks.len());
+            return Err(wrong(reason));
+        }
+        Ok(line)
+    }
+
+    fn id(&self, line: &JsonLine) -> String {
+        format!("{}: {}", self.name, self.folder.join(&line.image).display())
+    }
+
+    /// A mask of a picture of this size.
+    fn mask(
+        &self,
+        index: usize,
+        source: &MaskSource,
+        width: usize,
+        height: usize,
+    ) -> Result<Mask, DatasetError> {
+        let mask = match source {
+            MaskSource::Code(code) => code.decode(),
+            MaskSource::File(path) => {
+                let picture = decode(&self.folder.join(path))?;
+                let inside: Vec<u8> = picture.pixels().map(|pixel| u8::from(pixel.0 != [0; 3])).collect();
+                Mask { width: picture.width() as usize, height: picture.height() as usize, data: inside }
+            }
+        };
+        if (mask.width, mask.height) != (width, height) {
+            let reason = format!(
+                "question {index}: a mask has {}x{} pixels, its picture {width}x{height}",
+                mask.width, mask.height
+            );
+            return Err(unreadable(&self.file, reason));
+        }
+        Ok(mask)
+    }
+
+    fn masks(
+        &self,
+        index: usize,
+        line: &JsonLine,
+        width: usize,
+        height: usize,
+    ) -> Result<Vec<Mask>, DatasetError> {
+        line.masks.iter().map(|source| self.mask(index, source, width, height)).collect()
+    }
+}
+
+/// Training on a file of our own layout: a picture, and up to `num_classes_per_sample` of its questions.
+///
+/// A question without an answer is answered from the templates; one without a mask needs the read convention then.
+pub struct JsonLines {
+    lines: Lines,
+    composition: Arc<Composition>,
+}
+
+impl JsonLines {
+    /// Opens `folder/<split>.jsonl`; each line's picture is looked at, the rest when it is drawn.
+    ///
+    /// # Errors
+    /// A file that is missing, empty or no JSON lines.
+    pub fn open(
+        name: &str,
+        folder: &Path,
+        split: &str,
+        composition: Arc<Composition>,
+    ) -> Result<Self, DatasetError> {
+        Ok(Self { lines: Lines::open(name, folder, split)?, composition })
+    }
+
+    fn conversation(
+        &self,
+        rng: &mut SampleRng,
+        index: usize,
+        line: &JsonLine,
+        size: (usize, usize),
+    ) -> Result<TrainingConversation, DatasetError> {
+        let masks = self.lines.masks(index, line, size.0, size.1)?;
+        let phrase = line.phrase.as_deref().unwrap_or_default();
+        let question = match &line.question {
+            Some(question) => question.clone(),
+            None => self.composition.short_question(rng, phrase),
+        };
+        let answer = match (&line.answer, masks.len()) {
+            (Some(answer), _) => answer.clone(),
+            (None, 1) => self.composition.long_answer(rng),
+            (None, 0) if self.composition.convention == Convention::Read => {
+                self.composition.denial(rng, if phrase.is_empty() { &question } else { phrase })
+            }
+            (None, masks) => {
+                let reason = format!(
+                    "question {index}: it has {masks} masks and no answer; write one with a [SEG] for each mask"
+                );
+                return Err(unreadable(&self.lines.file, reason));
+            }
+        };
+        Ok(TrainingConversation { rounds: vec![(question, answer)], masks })
+    }
+}
+
+impl TrainingDataset for JsonLines {
+    fn name(&self) -> &str {
+        &self.lines.name
+    }
+
+    fn draw(&self, rng: &mut SampleRng) -> Result<TrainingItem, DatasetError> {
+        let picture = self.lines.pictures[rng.random_range(0..self.lines.pictures.len())].clone();
+        let first = self.lines.line(picture.start)?;
+        let image = decode(&self.lines.folder.join(&first.image))?;
+        let size = (image.width() as usize, image.height() as usize);
+        let mut conversations = Vec::new();
+        for chosen in self.composition.sample(rng, picture.len()) {
+            let index = picture.start + chosen;
+            conversations.push(self.conversation(rng, index, &self.lines.line(index)?, size)?);
+        }
+        Ok(TrainingItem { id: self.lines.id(&first), image, conversations })
+    }
+}
+
+/// Validation on all questions of a file of our own layout. The target is the union of a question's masks.
+pub struct JsonLinesValidation {
+    lines: Lines,
+    questions: QuestionTemplates,
+}
+
+impl JsonLinesValidation {
+    /// Opens `folder/<split>.jsonl` as [`JsonLines::open`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(
+        name: &str,
+        folder: &Path,
+        split: &str,
+        questions: QuestionTemplates,
+    ) -> Result<Self, DatasetError> {
+        Ok(Self { lines: Lines::open(name, folder, split)?, questions })
+    }
+}
+
+impl ValidationDataset for JsonLinesValidation {
+    fn name(&self) -> &str {
+        &self.lines.name
+    }
+
+    fn len(&self) -> usize {
+        self.lines.places.len()
+    }
+
+    fn picture(&self, index: usize) -> usize {
+        self.lines.picture_of[index] as usize
+    }
+
+    fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
+        let line = self.lines.line(index)?;
+        let image = decode(&self.lines.folder.join(&line.image))?;
+        let (width, height) = (image.width() as usize, image.height() as usize);
+        let mut target = vec![0; width * height];
+        let mut paint = |mask: &Mask, value: u8| {
+            target
+                .iter_mut()
+                .zip(&mask.data)
+                .filter(|(_, inside)| **inside == 1)
+                .for_each(|(pixel, _)| *pixel = value);
+        };
+        for mask in self.lines.masks(index, &line, width, height)? {
+            paint(&mask, 1);
+        }
+        if let Some(ignore) = &line.ignore {
+            paint(&self.lines.mask(index, ignore, width, height)?, IGNORED);
+        }
+        let phrase = line.phrase.as_deref().unwrap_or_default();
+        Ok(ValidationItem {
+            id: self.lines.id(&line),
+            image,
+            file: Some(self.lines.folder.join(&line.image)),
+            question: line.question.clone().unwrap_or_else(|| self.questions.short.fill(phrase)),
+            answer: line.answer.clone().unwrap_or_else(|| self.questions.answer.fill(phrase)),
+            target,
+            exists: line.exists.unwrap_or(!line.masks.is_empty()),
+            phrase: line.phrase,
+            family: line.family.unwrap_or_default(),
+        })
+    }
+}
+
+/// Value of ignored pixels in a target.
+const IGNORED: u8 = 255;
