@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::Train(arguments) => commands::train::run(arguments, cli.quiet),
         Command::Merge(arguments) => commands::train::merge_run(arguments, cli.quiet),
         Command::Eval(arguments) => commands::eval::run(arguments, cli.quiet),
+        Command::Analyze(arguments) => commands::analyze::run(arguments, cli.quiet),
         Command::Dataset(arguments) => commands::dataset::run(arguments, cli.quiet),
         Command::Convert(arguments) => commands::convert::run(arguments, cli.quiet),
         Command::Inspect(arguments) => commands::inspect::run(arguments),

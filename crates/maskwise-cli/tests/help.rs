@@ -6,11 +6,12 @@ mod common;
 
 use common::{files_below, maskwise, mini, root, run, text, tiny_read};
 
-const COMMANDS: [&str; 13] = [
+const COMMANDS: [&str; 14] = [
     "segment",
     "chat",
     "train",
     "merge",
+    "analyze",
     "dataset",
     "eval",
     "convert",

@@ -67,14 +67,16 @@ impl Comparison {
         let pairs: Vec<(&Sample, &Sample)> = pairs().collect();
         let sees = |sample: &Sample| f64::from(u8::from(sample.sees()));
         let see: Vec<f64> = pairs.iter().map(|(a, b)| sees(b) - sees(a)).collect();
-        let giou: Vec<f64> =
-            pairs.iter().filter_map(|(a, b)| Some(conventions.iou(b)? - conventions.iou(a)?)).collect();
+        let giou: Vec<f64> = pairs
+            .iter()
+            .filter_map(|(a, b)| Some(conventions.iou(&b.overlap)? - conventions.iou(&a.overlap)?))
+            .collect();
         Ok(Self {
             names: [first, second].map(|evaluation| evaluation.record.model.name.clone()),
             count: pairs.len(),
             giou: Interval::of(&giou),
             ciou: Interval::of_difference(&pairs, &|sample| {
-                (sample.overlap.intersection as f64, conventions.union(sample) as f64)
+                (sample.overlap.intersection as f64, conventions.union(&sample.overlap) as f64)
             }),
             see: Interval::of(&see),
             changed: changes(&pairs, conventions),
@@ -94,7 +96,7 @@ fn changes(pairs: &[(&Sample, &Sample)], conventions: &Conventions) -> Vec<Chang
             question: a.question.clone(),
             answers: [a.answer.clone(), b.answer.clone()],
             outcomes: [a.outcome, b.outcome],
-            ious: [a, b].map(|sample| conventions.iou(sample).unwrap_or_default()),
+            ious: [a, b].map(|sample| conventions.iou(&sample.overlap).unwrap_or_default()),
         })
         .collect();
     let change = |change: &Change| (change.ious[1] - change.ious[0]).abs();

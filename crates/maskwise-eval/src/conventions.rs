@@ -1,6 +1,6 @@
 //! Where published evaluation codes differ.
 
-use crate::Sample;
+use crate::{Overlap, Sample};
 use serde::{Deserialize, Serialize};
 
 /// How scores are computed; the default is that of LISA and READ (spec 7.1, 7.2).
@@ -62,21 +62,21 @@ impl Conventions {
     }
 
     /// Union in pixels.
-    pub(crate) fn union(&self, sample: &Sample) -> u64 {
+    pub(crate) fn union(&self, overlap: &Overlap) -> u64 {
         match self.ignored_pixels {
-            IgnoredPixels::LeftOut => sample.overlap.union,
-            IgnoredPixels::Background => sample.overlap.union + sample.overlap.predicted_ignored,
+            IgnoredPixels::LeftOut => overlap.union,
+            IgnoredPixels::Background => overlap.union + overlap.predicted_ignored,
         }
     }
 
-    /// Intersection over union; 1 where prediction and truth are both empty, nothing where the sample does not count.
-    pub(crate) fn iou(&self, sample: &Sample) -> Option<f64> {
-        if self.empty_targets == EmptyTargets::LeftOut && sample.overlap.target == 0 {
+    /// Intersection over union; 1 where prediction and truth are both empty, nothing where it does not count.
+    pub(crate) fn iou(&self, overlap: &Overlap) -> Option<f64> {
+        if self.empty_targets == EmptyTargets::LeftOut && overlap.target == 0 {
             return None;
         }
-        match self.union(sample) {
+        match self.union(overlap) {
             0 => Some(1.0),
-            union => Some(sample.overlap.intersection as f64 / (union as f64 + EPSILON)),
+            union => Some(overlap.intersection as f64 / (union as f64 + EPSILON)),
         }
     }
 }

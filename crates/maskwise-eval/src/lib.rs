@@ -3,6 +3,7 @@
 //! [`evaluate`] asks a model all questions of a [`Benchmark`] and writes an evaluation's folder; [`Summary`] makes tables of its samples,
 //! [`Comparison`] tells whether one evaluation is better than another, [`merge`] puts shards together.
 
+mod analysis;
 mod benchmark;
 mod compare;
 mod conventions;
@@ -16,7 +17,12 @@ mod report;
 mod run;
 mod sample;
 mod summary;
+mod table;
 
+pub use analysis::{
+    AblationRow, AnalysisConfig, PointsCell, PointsGrid, SegTokenRow, ablation, compare_sheets, points,
+    seg_token, similarity_sheets,
+};
 pub use benchmark::{Benchmark, REFER};
 pub use compare::{Change, Comparison};
 pub use conventions::{Conventions, EmptyTargets, IgnoredPixels};
@@ -30,3 +36,4 @@ pub use report::write_report;
 pub use run::{AnswerMode, AskConfig, Measured, OnError, Shard};
 pub use sample::{Overlap, Sample, SampleOutcome};
 pub use summary::{Confusion, PRECISION_AT, Row, Summary};
+pub use table::Table;

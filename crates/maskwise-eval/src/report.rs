@@ -50,7 +50,7 @@ fn cases<'a>(samples: &'a [Sample], summary: &Summary) -> Vec<(&'static str, Vec
     let mut present: Vec<(f64, &Sample)> = samples
         .iter()
         .filter(|sample| sample.exists && sample.found())
-        .filter_map(|sample| Some((summary.conventions.iou(sample)?, sample)))
+        .filter_map(|sample| Some((summary.conventions.iou(&sample.overlap)?, sample)))
         .collect();
     present.sort_by(|(a, one), (b, two)| a.total_cmp(b).then(one.index.cmp(&two.index)));
     let few = (present.len() / 2).min(CASES);
@@ -85,7 +85,8 @@ fn picture(sample: &Sample, items: &dyn ValidationDataset) -> Result<RgbImage, E
 
 fn card(sample: &Sample, picture: &str, summary: &Summary) -> String {
     let outcome = outcome(sample.outcome);
-    let iou = summary.conventions.iou(sample).map_or(String::new(), |iou| format!("IoU {iou:.3} · "));
+    let iou =
+        summary.conventions.iou(&sample.overlap).map_or(String::new(), |iou| format!("IoU {iou:.3} · "));
     format!(
         "<figure data-outcome={outcome}><img loading=lazy src=\"pictures/{picture}\" alt=\"picture, truth, prediction\">\
          <figcaption><b>{}</b><br>{}<br><small>{iou}{outcome} · {} {}</small></figcaption></figure>\n",

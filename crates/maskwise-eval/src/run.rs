@@ -90,10 +90,12 @@ pub(crate) fn work(items: &dyn ValidationDataset, shard: Shard, done: usize) -> 
     kept
 }
 
-/// A picture's items, as they were read.
-type Read = (usize, Vec<(usize, Result<ValidationItem, DatasetError>)>);
+/// Items of one picture, as they were read.
+pub(crate) type PictureItems = Vec<(usize, Result<ValidationItem, DatasetError>)>;
+/// A picture's place, and its items.
+type Read = (usize, PictureItems);
 /// A picture's place, and what came of its items.
-type Done = (usize, Result<Vec<Measured>, EvalError>);
+type Done<T> = (usize, Result<Vec<T>, EvalError>);
 
 /// Asks `segmenter` the questions of `pictures` and gives `take` what came of them, in their order.
 ///
@@ -106,9 +108,25 @@ pub(crate) fn ask(
     config: &AskConfig,
     take: &mut dyn FnMut(Measured) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
-    let jobs = config.jobs.max(1);
+    let work = |content| measure_picture(segmenter, items.name(), config, content);
+    each_picture(items, pictures, config.jobs, &work, take)
+}
+
+/// Reads the items of `pictures` ahead, has `jobs` threads `work` on a picture each, and gives `take` what came of each item, in their
+/// order.
+///
+/// # Errors
+/// The first that `work` or `take` returns.
+pub(crate) fn each_picture<T: Send>(
+    items: &dyn ValidationDataset,
+    pictures: &[Range<usize>],
+    jobs: usize,
+    work: &(dyn Fn(PictureItems) -> Result<Vec<T>, EvalError> + Sync),
+    take: &mut dyn FnMut(T) -> Result<(), EvalError>,
+) -> Result<(), EvalError> {
+    let jobs = jobs.max(1);
     let (read, waiting) = sync_channel::<Read>(2 * jobs);
-    let (finish, finished) = sync_channel::<Done>(2 * jobs);
+    let (finish, finished) = sync_channel::<Done<T>>(2 * jobs);
     let waiting = Mutex::new(waiting);
     let failed = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -116,7 +134,7 @@ pub(crate) fn ask(
         scope.spawn(move || read_ahead(items, pictures, &read, is_over));
         for _ in 0..jobs {
             let (waiting, finish) = (&waiting, finish.clone());
-            scope.spawn(move || work_off(segmenter, items.name(), config, waiting, &finish));
+            scope.spawn(move || work_off(work, waiting, &finish));
         }
         drop(finish);
         let result = in_order(&finished, pictures.len(), take);
@@ -146,26 +164,24 @@ fn read_ahead(
     }
 }
 
-fn work_off(
-    segmenter: &Segmenter,
-    benchmark: &str,
-    config: &AskConfig,
+fn work_off<T>(
+    work: &(dyn Fn(PictureItems) -> Result<Vec<T>, EvalError> + Sync),
     waiting: &Mutex<Receiver<Read>>,
-    finish: &SyncSender<Done>,
+    finish: &SyncSender<Done<T>>,
 ) {
     loop {
         let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((place, content)) = next else { return };
-        if finish.send((place, measure_picture(segmenter, benchmark, config, content))).is_err() {
+        if finish.send((place, work(content))).is_err() {
             return;
         }
     }
 }
 
-fn in_order(
-    finished: &Receiver<Done>,
+fn in_order<T>(
+    finished: &Receiver<Done<T>>,
     count: usize,
-    take: &mut dyn FnMut(Measured) -> Result<(), EvalError>,
+    take: &mut dyn FnMut(T) -> Result<(), EvalError>,
 ) -> Result<(), EvalError> {
     let mut early = BTreeMap::new();
     let mut next = 0;
@@ -186,7 +202,7 @@ fn measure_picture(
     segmenter: &Segmenter,
     benchmark: &str,
     config: &AskConfig,
-    content: Vec<(usize, Result<ValidationItem, DatasetError>)>,
+    content: PictureItems,
 ) -> Result<Vec<Measured>, EvalError> {
     let mut scene: Option<Scene<'_>> = None;
     let mut all = Vec::with_capacity(content.len());

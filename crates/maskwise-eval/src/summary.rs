@@ -97,11 +97,11 @@ impl Row {
         let share = |keep: &dyn Fn(&Sample) -> bool| {
             samples.iter().filter(|sample| keep(sample)).count() as f64 / samples.len() as f64
         };
-        let ious: Vec<f64> = samples.iter().filter_map(|sample| conventions.iou(sample)).collect();
+        let ious: Vec<f64> = samples.iter().filter_map(|sample| conventions.iou(&sample.overlap)).collect();
         let sees: Vec<f64> = samples.iter().map(|sample| f64::from(u8::from(sample.sees()))).collect();
         let overlaps: Vec<[f64; 2]> = samples
             .iter()
-            .map(|sample| [sample.overlap.intersection as f64, conventions.union(sample) as f64])
+            .map(|sample| [sample.overlap.intersection as f64, conventions.union(&sample.overlap) as f64])
             .collect();
         // Background and foreground share the pixels: what is in neither mask is the background's intersection.
         let (outside, not_both) = samples.iter().fold((0, 0), |(outside, not_both), sample| {

@@ -4,7 +4,8 @@ use maskwise_data::draw::{self, Layer, OverlayStyle, PointMark, palette_color};
 use maskwise_data::image::RgbImage;
 use maskwise_data::mask::Mask;
 use maskwise_data::mask::rle::Rle;
-use maskwise_models::heads::similarity_points::full_resolution_map;
+use maskwise_models::heads::similarity_points::{balanced_points, full_resolution_map};
+use maskwise_models::sam::postprocess_masks;
 use maskwise_models::systems::read::{Family, StopReason};
 use serde::{Deserialize, Serialize};
 
@@ -65,9 +66,35 @@ pub struct AnswerMask {
     /// The points that prompted SAM, in pixels of the image; none for LISA and SESAME.
     pub points: Vec<PointMark>,
     pub(crate) similarity: Tensor,
+    pub(crate) projector_similarity: Tensor,
+    pub(crate) decoder: DecoderStates,
     pub(crate) size: (usize, usize),
     /// Side of the square map between the token grid and the image.
     pub(crate) map_size: usize,
+}
+
+/// What SAM's mask decoder made of its tokens and of the image.
+#[derive(Debug, Clone)]
+pub(crate) struct DecoderStates {
+    /// `[tokens, dim]`
+    pub(crate) tokens: Tensor,
+    /// `[grid², dim]`
+    pub(crate) image: Tensor,
+    /// Side of SAM's square input.
+    pub(crate) image_size: usize,
+    /// (height, width) of the image in it.
+    pub(crate) input_size: (usize, usize),
+}
+
+/// Which token of SAM's mask decoder stands for `[SEG]` in [`AnswerMask::decoder_similarity_map`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum DecoderToken {
+    /// The text prompt, which is the last token.
+    #[default]
+    Seg,
+    /// The one before it, which the original's figures show: the last mask token without points, SAM's padding point with points
+    /// (spec 1.8, row 13).
+    Original,
 }
 
 /// How sure the model seems. None of these is calibrated: they order answers of one model, no more.
@@ -164,6 +191,50 @@ impl AnswerMask {
     pub fn similarity_map(&self) -> Result<Vec<f32>> {
         let map = full_resolution_map(&self.similarity, self.size, self.map_size)?;
         Ok(map.flatten_all()?.to_vec1()?)
+    }
+
+    /// The highest cells of the similarity as positive and as many of the lowest as negative points (spec 7.4, `visualize/vis.py`): of the grid
+    /// reduced by 2 and normalised to 0..1, as many as have 0.8 or more, at most half of them. In whole pixels of the image, which the grid
+    /// is stretched over, as that older code has it.
+    ///
+    /// # Errors
+    /// As [`AnswerMask::similarity_map`].
+    pub fn balanced_points(&self) -> Result<Vec<PointMark>> {
+        let points = balanced_points(&self.similarity, self.size)?;
+        Ok(points.into_iter().map(|(x, y, label)| PointMark { x, y, label }).collect())
+    }
+
+    /// As [`AnswerMask::similarity_map`], with the image tokens as the projector made them, before the language model.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn projector_similarity_map(&self) -> Result<Vec<f32>> {
+        let map = full_resolution_map(&self.projector_similarity, self.size, self.map_size)?;
+        Ok(map.flatten_all()?.to_vec1()?)
+    }
+
+    /// Similarity of a token of SAM's mask decoder with its image cells at every pixel, normalised to 0..1, row-major.
+    ///
+    /// # Errors
+    /// When the decoder has no such token.
+    pub fn decoder_similarity_map(&self, token: DecoderToken) -> Result<Vec<f32>> {
+        let DecoderStates { tokens, image, image_size, input_size } = &self.decoder;
+        let back = match token {
+            DecoderToken::Seg => 1,
+            DecoderToken::Original => 2,
+        };
+        let token = tokens.get(tokens.dim(0)? - back)?;
+        let cells = image.matmul(&token.unsqueeze(1)?)?;
+        let side = cells.dim(0)?.isqrt();
+        let map =
+            postprocess_masks(&cells.reshape((1, 1, side, side))?, *image_size, *input_size, self.size)?;
+        let values: Vec<f32> = map.flatten_all()?.to_vec1()?;
+        let (low, high) = values.iter().fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| {
+            (low.min(*value), high.max(*value))
+        });
+        // A map that is the same everywhere is shown as nothing.
+        let range = if high > low { high - low } else { 1.0 };
+        Ok(values.iter().map(|value| (value - low) / range).collect())
     }
 
     /// The similarity as a heat map over the image.

@@ -33,7 +33,7 @@ mod scene;
 mod segmenter;
 mod source;
 
-pub use answer::{Answer, AnswerMask, ModelIdentity, Outcome, Scores, Timings};
+pub use answer::{Answer, AnswerMask, DecoderToken, ModelIdentity, Outcome, Scores, Timings};
 pub use device::{DeviceChoice, DtypeChoice, NumericMode};
 pub use embedded::EmbeddedModel;
 pub use error::{Error, Result};
@@ -46,5 +46,5 @@ pub use maskwise_data as data;
 pub use maskwise_data::text::{ConversationTemplate, prompt::UserTextPolicy};
 pub use maskwise_data::{atomic, draw, image, mask, tabletop};
 pub use maskwise_models::ModelError;
-pub use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Thresholds};
-pub use maskwise_models::systems::read::{ModelPlaces, StopReason, SystemConfig};
+pub use maskwise_models::heads::similarity_points::{Sampling, SimilarityPointsConfig, Thresholds};
+pub use maskwise_models::systems::read::{MaskPrompting, ModelPlaces, StopReason, SystemConfig};

@@ -1,4 +1,4 @@
-use crate::answer::{Answer, AnswerMask, Outcome, Scores, Timings};
+use crate::answer::{Answer, AnswerMask, DecoderStates, Outcome, Scores, Timings};
 use crate::error::Result;
 use crate::segmenter::Segmenter;
 use candle_core::{D, DType, Tensor};
@@ -8,8 +8,8 @@ use maskwise_data::mask::Mask;
 use maskwise_data::text::prompt::{UserTextPolicy, check_context, tokenize_image_prompt, user_text};
 use maskwise_data::text::{Conversation, ConversationTemplate, IMAGE_TOKEN, Speaker};
 use maskwise_models::ModelError;
-use maskwise_models::heads::similarity_points::SimilarityPointsConfig;
-use maskwise_models::systems::read::{SegmentInputs, SegmentedMask, StopReason};
+use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, similarity};
+use maskwise_models::systems::read::{MaskPrompting, SegmentInputs, SegmentedMask, StopReason};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -83,6 +83,8 @@ pub struct Scene<'a> {
     image: RgbImage,
     image_tokens: Option<Tensor>,
     embedding: Option<EmbeddedImage>,
+    /// The last answer, with the positions that predict its `[SEG]`s.
+    last: Option<(Read, Vec<usize>)>,
 }
 
 struct EmbeddedImage {
@@ -106,7 +108,7 @@ impl<'a> Scene<'a> {
     pub(crate) fn new(segmenter: &'a Segmenter, image: &RgbImage) -> Result<Self> {
         // Sizes that the preprocessors refuse are refused here, before anything is asked.
         segmenter.files.inputs.sam.resized_size(image)?;
-        Ok(Self { segmenter, image: image.clone(), image_tokens: None, embedding: None })
+        Ok(Self { segmenter, image: image.clone(), image_tokens: None, embedding: None, last: None })
     }
 
     /// The image.
@@ -152,20 +154,55 @@ impl<'a> Scene<'a> {
             self.encode_for_masks(&mut timings, on_event)?;
             let start = Instant::now();
             let _ = on_event(Event::Stage(Stage::Masks));
-            let masks = self.masks(&read, &positions)?;
+            let masks = self.masks(&read, &positions, &self.segmenter.mask_prompting())?;
             timings.masks = start.elapsed().as_secs_f64();
             masks
         };
-        Ok(Answer {
+        let answer = Answer {
             question: question.to_owned(),
-            text: read.text,
+            text: read.text.clone(),
             outcome: Outcome::of(&masks),
             masks,
             teacher_forced: matches!(options.mode, AskMode::TeacherForced(_)),
             stop: read.stop,
             timings,
             model: self.segmenter.identity().clone(),
-        })
+        };
+        self.last = Some((read, positions));
+        Ok(answer)
+    }
+
+    /// Draws the masks of the last answer once more, prompting SAM otherwise: with other points, without points, or with points alone.
+    /// None where nothing was asked yet or the answer has no `[SEG]`.
+    ///
+    /// # Errors
+    /// When no mask can be made of the prompt.
+    pub fn draw_again(&self, prompting: &MaskPrompting) -> Result<Vec<AnswerMask>> {
+        match &self.last {
+            Some((read, positions)) => self.masks(read, positions, prompting),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The mask that SAM draws for points of the image alone, without a question: of its three, the one that it expects most of. Labels are 1
+    /// (inside) and 0 (outside).
+    ///
+    /// # Errors
+    /// Without a point, or when no mask can be made of the prompt.
+    pub fn segment_points(&mut self, points: &[PointMark]) -> Result<Mask> {
+        self.encode_for_masks(&mut Timings::default(), &mut |_| ControlFlow::Continue(()))?;
+        let missing = || ModelError::Prompt("the image was not encoded".to_owned());
+        let embedded = self.embedding.as_ref().ok_or_else(missing)?;
+        let inputs = SegmentInputs {
+            embedding: &embedded.embedding,
+            input_size: embedded.input_size,
+            original_size: embedded.original_size,
+        };
+        let places: Vec<[f32; 2]> = points.iter().map(|point| [point.x, point.y]).collect();
+        let labels: Vec<i32> = points.iter().map(|point| point.label).collect();
+        let logits = self.segmenter.model.segment_points(&places, &labels, inputs)?;
+        let (height, width) = logits.dims2()?;
+        Ok(Mask::from_logits(&logits.flatten_all()?.to_vec1::<f32>()?, height, width)?)
     }
 
     /// The ids of the conversation so far, this question, and `answer` if it is given.
@@ -233,7 +270,7 @@ impl<'a> Scene<'a> {
         })
     }
 
-    fn masks(&self, read: &Read, positions: &[usize]) -> Result<Vec<AnswerMask>> {
+    fn masks(&self, read: &Read, positions: &[usize], prompting: &MaskPrompting) -> Result<Vec<AnswerMask>> {
         let model = &self.segmenter.model;
         let Some(embedded) = &self.embedding else { return Ok(Vec::new()) };
         let inputs = SegmentInputs {
@@ -245,11 +282,12 @@ impl<'a> Scene<'a> {
         let mut masks = Vec::with_capacity(positions.len());
         // One by one: the logits of a large image take four times the memory of its mask, and there may be many.
         for (index, position) in positions.iter().enumerate() {
-            let segmented = model.segment_positions(&read.ids, &read.hidden, &[*position], inputs)?;
-            let seg_probability = self.seg_probability(&read.hidden.get(*position)?)?;
+            let segmented =
+                model.segment_positions_with(&read.ids, &read.hidden, &[*position], inputs, prompting)?;
+            let state = read.hidden.get(*position)?;
             let phrase = phrases.get(index).cloned().unwrap_or_default();
             for segmented in segmented {
-                masks.push(self.finish_mask(segmented, phrase.clone(), seg_probability)?);
+                masks.push(self.finish_mask(segmented, &state, phrase.clone(), inputs)?);
             }
         }
         Ok(masks)
@@ -258,8 +296,9 @@ impl<'a> Scene<'a> {
     fn finish_mask(
         &self,
         segmented: SegmentedMask,
+        state: &Tensor,
         phrase: String,
-        seg_probability: f32,
+        inputs: SegmentInputs,
     ) -> Result<AnswerMask> {
         let (height, width) = segmented.logits.dims2()?;
         let logits = segmented.logits.flatten_all()?.to_vec1::<f32>()?;
@@ -280,13 +319,24 @@ impl<'a> Scene<'a> {
             }
         };
         let configured = self.segmenter.files.system.similarity_points.clone();
-        let scores = Scores { predicted_iou: segmented.predicted_iou, mean_probability, seg_probability };
+        let scores = Scores {
+            predicted_iou: segmented.predicted_iou,
+            mean_probability,
+            seg_probability: self.seg_probability(state)?,
+        };
         Ok(AnswerMask {
             mask,
             phrase,
             scores,
             points,
             similarity: segmented.similarity,
+            projector_similarity: similarity(self.image_tokens()?, state)?,
+            decoder: DecoderStates {
+                tokens: segmented.decoder_tokens,
+                image: segmented.decoder_image,
+                image_size: self.segmenter.model.sam.image_encoder.image_size(),
+                input_size: inputs.input_size,
+            },
             size: (height, width),
             map_size: configured.unwrap_or_else(SimilarityPointsConfig::read_7b).map_size,
         })

@@ -10,7 +10,9 @@ use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::RgbImage;
 use maskwise_data::text::QuestionTemplates;
 use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Thresholds};
-use maskwise_models::systems::read::{LoadOptions, ModelFiles, ModelPlaces, ProgressObserver, ReadModel};
+use maskwise_models::systems::read::{
+    LoadOptions, MaskPrompting, ModelFiles, ModelPlaces, ProgressObserver, ReadModel,
+};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -158,6 +160,11 @@ impl Segmenter {
         }
         let further: Vec<&Path> = self.further.iter().map(PathBuf::as_path).collect();
         Ok(format!("{folder}-{}", fingerprint::of_paths(&further)?))
+    }
+
+    /// What prompts SAM.
+    pub fn mask_prompting(&self) -> MaskPrompting {
+        self.model.mask_prompting()
     }
 
     /// The words that a benchmark's texts are put into when this model is asked.

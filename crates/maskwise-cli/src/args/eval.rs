@@ -1,7 +1,8 @@
 use super::{ModelArguments, at_least_one};
 use anyhow::Context;
 use clap::{Args, Subcommand, ValueEnum};
-use maskwise_eval::{Benchmark, Conventions, EmptyTargets, IgnoredPixels, REFER, Shard};
+use maskwise::tabletop::QuestionWeights;
+use maskwise_eval::{AnswerMode, Benchmark, Conventions, EmptyTargets, IgnoredPixels, REFER, Shard};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -30,15 +31,8 @@ pub(crate) struct EvalRunArguments {
     pub(crate) model: ModelArguments,
     #[command(flatten)]
     pub(crate) place: DatasetPlace,
-    /// How many pictures of tabletop, with one question each.
-    #[arg(long, default_value_t = 500, value_name = "N")]
-    pub(crate) count: usize,
-    /// Which Tabletop world.
-    #[arg(long, default_value_t = 1, value_name = "SEED")]
-    pub(crate) world_seed: u64,
-    /// As many false premises as true ones in tabletop, for the See accuracy.
-    #[arg(long)]
-    pub(crate) even: bool,
+    #[command(flatten)]
+    pub(crate) tabletop: TabletopArguments,
     /// Who writes the answers: teacher-forced is how the tables of LISA and READ were made, and cannot decline.
     #[arg(long, default_value = "generated", value_name = "WHO")]
     pub(crate) answers: Answers,
@@ -62,6 +56,33 @@ pub(crate) struct EvalRunArguments {
     pub(crate) on_error: OnErrorChoice,
     #[command(flatten)]
     pub(crate) scoring: ScoringArguments,
+}
+
+/// Which Tabletop pictures and questions.
+#[derive(Debug, Args)]
+pub(crate) struct TabletopArguments {
+    /// How many pictures of tabletop, with one question each.
+    #[arg(long, default_value_t = 500, value_name = "N")]
+    pub(crate) count: usize,
+    /// Which Tabletop world.
+    #[arg(long, default_value_t = 1, value_name = "SEED")]
+    pub(crate) world_seed: u64,
+    /// As many false premises as true ones in tabletop, for the See accuracy.
+    #[arg(long)]
+    pub(crate) even: bool,
+}
+
+impl TabletopArguments {
+    /// The benchmark `name` at `place`, or of Tabletop's pictures.
+    pub(crate) fn benchmark(&self, name: &BenchmarkName, place: &DatasetPlace) -> anyhow::Result<Benchmark> {
+        let tabletop = || Benchmark::Tabletop {
+            world_seed: self.world_seed,
+            split: place.split.clone().unwrap_or_else(|| "test".to_owned()),
+            count: self.count,
+            questions: if self.even { QuestionWeights::even() } else { QuestionWeights::default() },
+        };
+        Ok(place.benchmark(name)?.unwrap_or_else(tabletop))
+    }
 }
 
 /// Where a dataset lies, and which part of it is meant.
@@ -179,6 +200,15 @@ impl FromStr for BenchmarkName {
 pub(crate) enum Answers {
     Generated,
     TeacherForced,
+}
+
+impl From<Answers> for AnswerMode {
+    fn from(answers: Answers) -> Self {
+        match answers {
+            Answers::Generated => Self::Generated,
+            Answers::TeacherForced => Self::TeacherForced,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

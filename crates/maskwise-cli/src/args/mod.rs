@@ -1,18 +1,22 @@
 //! Argument types; help, completions and man pages are made from them.
 
+mod analyze;
 mod dataset;
 mod eval;
 mod model;
 mod synth;
 mod train;
 
+pub(crate) use analyze::{
+    AnalysisArguments, AnalyzeArguments, AnalyzeCommand, AnalyzeCompareArguments, AnalyzePointsArguments,
+};
 pub(crate) use dataset::{
     DatasetArguments, DatasetCheckArguments, DatasetCommand, DatasetConvertArguments, DatasetShowArguments,
     DatasetStatsArguments, TargetLayout, WhichDataset,
 };
 pub(crate) use eval::{
     Answers, BenchmarkName, DatasetPlace, EvalArguments, EvalCommand, EvalCompareArguments,
-    EvalMergeArguments, EvalRunArguments, OnErrorChoice,
+    EvalMergeArguments, EvalRunArguments, OnErrorChoice, TabletopArguments,
 };
 pub(crate) use model::ModelArguments;
 pub(crate) use synth::SynthArguments;
@@ -45,6 +49,8 @@ pub(crate) enum Command {
     Merge(MergeArguments),
     /// Measure a model on a benchmark.
     Eval(EvalArguments),
+    /// Ask what the [SEG] token knows: points, similarity, ablations, in tables and pictures.
+    Analyze(AnalyzeArguments),
     /// Check, describe, show and convert datasets.
     Dataset(DatasetArguments),
     /// Bring a published checkpoint into one folder of safetensors.

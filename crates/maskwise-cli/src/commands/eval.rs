@@ -1,15 +1,12 @@
 use crate::args::{
-    Answers, EvalArguments, EvalCommand, EvalCompareArguments, EvalMergeArguments, EvalRunArguments,
-    OnErrorChoice,
+    EvalArguments, EvalCommand, EvalCompareArguments, EvalMergeArguments, EvalRunArguments, OnErrorChoice,
 };
 use crate::exit::Ending;
 use crate::ui::Progress;
 use anyhow::bail;
 use maskwise::Segmenter;
-use maskwise::tabletop::QuestionWeights;
 use maskwise_eval::{
-    AnswerMode, AskConfig, Benchmark, Comparison, EvaluateConfig, Evaluation, OnError, Summary, evaluate,
-    finish, merge,
+    AskConfig, Comparison, EvaluateConfig, Evaluation, OnError, Summary, evaluate, finish, merge,
 };
 use std::io::Write;
 
@@ -22,16 +19,16 @@ pub(crate) fn run(arguments: &EvalArguments, quiet: bool) -> anyhow::Result<Endi
 }
 
 fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> {
-    let benchmark = benchmark(arguments)?;
+    let Some(name) = &arguments.benchmark else {
+        bail!("name a benchmark, or merge, or compare; see maskwise eval --help");
+    };
+    let benchmark = arguments.tabletop.benchmark(name, &arguments.place)?;
     let segmenter = arguments.model.load(|_, _| ())?;
     let config = EvaluateConfig {
         benchmark,
         shard: arguments.shard.unwrap_or_default(),
         ask: AskConfig {
-            answers: match arguments.answers {
-                Answers::Generated => AnswerMode::Generated,
-                Answers::TeacherForced => AnswerMode::TeacherForced,
-            },
+            answers: arguments.answers.into(),
             max_new_tokens: arguments.max_new_tokens,
             jobs: arguments.jobs.unwrap_or_else(|| jobs(&segmenter)),
             on_error: match arguments.on_error {
@@ -65,22 +62,8 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
     print(&evaluation, &summary)
 }
 
-/// What a person named by its name.
-fn benchmark(arguments: &EvalRunArguments) -> anyhow::Result<Benchmark> {
-    let Some(name) = &arguments.benchmark else {
-        bail!("name a benchmark, or merge, or compare; see maskwise eval --help");
-    };
-    let tabletop = || Benchmark::Tabletop {
-        world_seed: arguments.world_seed,
-        split: arguments.place.split.clone().unwrap_or_else(|| "test".to_owned()),
-        count: arguments.count,
-        questions: if arguments.even { QuestionWeights::even() } else { QuestionWeights::default() },
-    };
-    Ok(arguments.place.benchmark(name)?.unwrap_or_else(tabletop))
-}
-
 /// A small model leaves cores idle that a large one uses for one picture.
-fn jobs(segmenter: &Segmenter) -> usize {
+pub(crate) fn jobs(segmenter: &Segmenter) -> usize {
     const SMALL: u64 = 100_000_000;
     match segmenter.parameters() {
         small if small < SMALL => std::thread::available_parallelism().map_or(1, usize::from),

@@ -1,5 +1,6 @@
 //! The commands.
 
+pub(crate) mod analyze;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;

@@ -94,6 +94,40 @@ pub fn full_resolution_map(similarity: &Tensor, size: (usize, usize), map_size: 
     Ok(geometry.restore(&normalized)?)
 }
 
+/// The highest and as many of the lowest cells as (x, y, label) in pixels of an image of `size` (height, width), labels 1 and 0 (spec 7.4,
+/// `visualize/vis.py`): of the grid reduced by 2 bilinearly and normalised to 0..1, as many as have 0.8 or more, at most half.
+///
+/// # Errors
+/// As [`similarity_points`].
+pub fn balanced_points(similarity: &Tensor, size: (usize, usize)) -> Result<Vec<(f32, f32, i32)>> {
+    let side = square_side(similarity.dim(0)?)?;
+    check_values(&similarity.detach().to_dtype(DType::F32)?.to_vec1::<f32>()?)?;
+    let reduced = (side / 2).max(1);
+    let grid = similarity.detach().to_dtype(DType::F32)?.reshape((1, 1, side, side))?;
+    let values =
+        maskwise_nn::ops::bilinear_resize(&grid, reduced, reduced)?.flatten_all()?.to_vec1::<f32>()?;
+    let (low, high) = values
+        .iter()
+        .fold((f32::INFINITY, f32::NEG_INFINITY), |(low, high), value| (low.min(*value), high.max(*value)));
+    let is_high = |value: &&f32| **value - low >= BALANCED_THRESHOLD * (high - low);
+    let count = values.iter().filter(is_high).count().min(values.len() / 2);
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*b].total_cmp(&values[*a]));
+    let (height, width) = size;
+    let place = |cell: usize, label: i32| {
+        let along = |index: usize, length: usize| {
+            let pixel = (index as f64 + 0.5) * length as f64 / reduced as f64;
+            pixel.floor().min(length as f64 - 1.0) as f32
+        };
+        (along(cell % reduced, width), along(cell / reduced, height), label)
+    };
+    let highest = order.iter().take(count).map(|cell| place(*cell, 1));
+    Ok(highest.chain(order.iter().rev().take(count).map(|cell| place(*cell, 0))).collect())
+}
+
+/// Normalised similarity from which a cell is one of the highest.
+const BALANCED_THRESHOLD: f32 = 0.8;
+
 fn square_side(tokens: usize) -> Result<usize> {
     let side = tokens.isqrt();
     if side == 0 || side * side != tokens {

@@ -15,6 +15,6 @@ pub use generate::{Generation, StopReason, TokenStep};
 pub use image::{ImageInputs, SamInputs};
 pub use load::{LoadOptions, ModelFiles, ModelPlaces, PartTypes, ProgressObserver};
 pub use model::{PartWeights, Projector, ReadModel};
-pub use segment::{SegmentInputs, SegmentedMask};
+pub use segment::{MaskPrompting, SegmentInputs, SegmentedMask};
 pub use vision_tower::VisionTower;
 pub use write::refuse_existing;

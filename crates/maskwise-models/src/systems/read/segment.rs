@@ -1,7 +1,7 @@
 use super::ReadModel;
 use super::model::placeholder_position;
 use crate::error::Result;
-use crate::heads::similarity_points::{self, SimilarityPoints};
+use crate::heads::similarity_points::{self, SimilarityPoints, SimilarityPointsConfig};
 use crate::sam::{PointPrompt, Prompts, postprocess_masks};
 use candle_core::{DType, Tensor};
 
@@ -16,6 +16,15 @@ pub struct SegmentInputs<'a> {
     pub input_size: (usize, usize),
     /// (height, width) of the image.
     pub original_size: (usize, usize),
+}
+
+/// What of a `[SEG]` prompts SAM.
+#[derive(Debug, Clone, PartialEq)]
+pub struct MaskPrompting {
+    /// How points are made of the similarity; none for a prompt without points.
+    pub points: Option<SimilarityPointsConfig>,
+    /// Whether the text embedding is part of the prompt.
+    pub text: bool,
 }
 
 /// The mask of one `[SEG]`.
@@ -37,6 +46,10 @@ pub struct SegmentedMask {
     pub seg_embedding: Tensor,
     /// The prompt tokens, `[tokens, dim]`: points, padding point, text, those of them that the model uses.
     pub sparse: Tensor,
+    /// What the decoder's transformer made of its tokens, `[tokens, dim]`: IoU token, mask tokens, then those of `sparse`.
+    pub decoder_tokens: Tensor,
+    /// What it made of the image, `[grid², dim]`.
+    pub decoder_image: Tensor,
 }
 
 impl ReadModel {
@@ -72,10 +85,25 @@ impl ReadModel {
         positions: &[usize],
         inputs: SegmentInputs,
     ) -> Result<Vec<SegmentedMask>> {
+        self.segment_positions_with(ids, hidden, positions, inputs, &self.mask_prompting())
+    }
+
+    /// As [`ReadModel::segment_positions`], prompting SAM otherwise than the model was made for.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn segment_positions_with(
+        &self,
+        ids: &[i64],
+        hidden: &Tensor,
+        positions: &[usize],
+        inputs: SegmentInputs,
+        prompting: &MaskPrompting,
+    ) -> Result<Vec<SegmentedMask>> {
         let image_states = hidden.narrow(0, placeholder_position(ids)?, self.image_tokens())?;
         let states =
             positions.iter().map(|position| hidden.get(*position)).collect::<TensorResult<Vec<_>>>()?;
-        self.segment_states(&image_states, &states, inputs)
+        self.segment_states_with(&image_states, &states, inputs, prompting)
     }
 
     /// The masks of the states `[width]` that predict `[SEG]`, beside the image-token states `[tokens, width]`.
@@ -90,20 +118,73 @@ impl ReadModel {
         states: &[Tensor],
         inputs: SegmentInputs,
     ) -> Result<Vec<SegmentedMask>> {
-        let prompts = states.iter().map(|state| self.prompt(image_states, state, inputs));
+        self.segment_states_with(image_states, states, inputs, &self.mask_prompting())
+    }
+
+    /// What prompts SAM in this model.
+    pub fn mask_prompting(&self) -> MaskPrompting {
+        MaskPrompting { points: self.similarity_points.clone(), text: self.text_prompt }
+    }
+
+    /// As [`ReadModel::segment_states`], prompting SAM otherwise than the model was made for.
+    ///
+    /// # Errors
+    /// As [`ReadModel::segment`].
+    pub fn segment_states_with(
+        &self,
+        image_states: &Tensor,
+        states: &[Tensor],
+        inputs: SegmentInputs,
+        prompting: &MaskPrompting,
+    ) -> Result<Vec<SegmentedMask>> {
+        let prompts = states.iter().map(|state| self.prompt(image_states, state, inputs, prompting));
         let prompts = prompts.collect::<Result<Vec<_>>>()?;
         let mut masks = Vec::with_capacity(prompts.len());
         for group in prompts.chunk_by(|left, right| left.point_count() == right.point_count()) {
-            masks.extend(self.decode_prompts(group, inputs)?);
+            masks.extend(self.decode_prompts(group, inputs, prompting.text)?);
         }
         Ok(masks)
     }
 
+    /// The mask logits `[height, width]` that SAM draws for points of the image alone; of its three masks that of the highest predicted IoU.
+    ///
+    /// # Errors
+    /// Without a point, or when shapes do not fit.
+    pub fn segment_points(
+        &self,
+        points: &[[f32; 2]],
+        labels: &[i32],
+        inputs: SegmentInputs,
+    ) -> Result<Tensor> {
+        if points.is_empty() || points.len() != labels.len() {
+            let reason = format!("{} points with {} labels prompt nothing", points.len(), labels.len());
+            return Err(crate::ModelError::Prompt(reason));
+        }
+        let flat: Vec<f32> = points.iter().flatten().copied().collect();
+        let coordinates = Tensor::from_vec(flat, (points.len(), 2), inputs.embedding.device())?;
+        let coordinates = to_sam_frame(&coordinates, inputs)?.unsqueeze(0)?;
+        let points = Some(PointPrompt { coordinates, labels: vec![labels.to_vec()] });
+        let prompts = self.sam.prompt_encoder.forward(&Prompts { points, ..Prompts::default() })?;
+        let prediction = self.sam.decode(inputs.embedding, &prompts, true)?;
+        let image_size = self.sam.image_encoder.image_size();
+        let logits =
+            postprocess_masks(&prediction.logits, image_size, inputs.input_size, inputs.original_size)?;
+        let expected = prediction.iou.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?;
+        let best = (0..expected.len()).max_by(|a, b| expected[*a].total_cmp(&expected[*b])).unwrap_or(0);
+        Ok(logits.squeeze(0)?.get(best)?)
+    }
+
     /// Similarity, points and text prompt of one `[SEG]`.
-    fn prompt(&self, image_states: &Tensor, seg_state: &Tensor, inputs: SegmentInputs) -> Result<SegPrompt> {
+    fn prompt(
+        &self,
+        image_states: &Tensor,
+        seg_state: &Tensor,
+        inputs: SegmentInputs,
+        prompting: &MaskPrompting,
+    ) -> Result<SegPrompt> {
         let similarity = similarity_points::similarity(image_states, seg_state)?;
         let embedding = self.text_hidden_fcs.forward(&seg_state.unsqueeze(0)?)?;
-        let points = match &self.similarity_points {
+        let points = match &prompting.points {
             Some(config) => {
                 Some(similarity_points::similarity_points(&similarity, inputs.original_size, config)?)
             }
@@ -117,7 +198,12 @@ impl ReadModel {
     }
 
     /// Masks of prompts with equally many points.
-    fn decode_prompts(&self, group: &[SegPrompt], inputs: SegmentInputs) -> Result<Vec<SegmentedMask>> {
+    fn decode_prompts(
+        &self,
+        group: &[SegPrompt],
+        inputs: SegmentInputs,
+        with_text: bool,
+    ) -> Result<Vec<SegmentedMask>> {
         let coordinates = group.iter().map(|prompt| prompt.sam_points.clone()).collect::<Option<Vec<_>>>();
         let points = match coordinates {
             Some(coordinates) => Some(PointPrompt {
@@ -131,7 +217,7 @@ impl ReadModel {
             None => None,
         };
         let text: Vec<&Tensor> = group.iter().map(|prompt| &prompt.embedding).collect();
-        let text = if self.text_prompt { Some(Tensor::stack(&text, 0)?) } else { None };
+        let text = if with_text { Some(Tensor::stack(&text, 0)?) } else { None };
         let prompts = Prompts { points, text, ..Prompts::default() };
         let prompts = self.sam.prompt_encoder.forward(&prompts)?;
         let prediction = self.sam.decode(inputs.embedding, &prompts, false)?;
@@ -149,6 +235,8 @@ impl ReadModel {
                 sam_points: prompt.sam_points.as_ref().map(|points| points.unsqueeze(0)).transpose()?,
                 seg_embedding: prompt.embedding.squeeze(0)?,
                 sparse: prompts.sparse.get(index)?,
+                decoder_tokens: prediction.tokens.get(index)?,
+                decoder_image: prediction.image.get(index)?,
             })
         };
         group.iter().enumerate().map(mask).collect()

@@ -1,0 +1,156 @@
+use super::eval::jobs;
+use crate::args::{
+    AnalysisArguments, AnalyzeArguments, AnalyzeCommand, AnalyzeCompareArguments, AnalyzePointsArguments,
+};
+use crate::exit::Ending;
+use crate::ui::Progress;
+use anyhow::Context;
+use indicatif::ProgressBar;
+use maskwise::Segmenter;
+use maskwise::atomic::write_atomic;
+use maskwise::data::dataset::ValidationDataset;
+use maskwise_eval::{
+    AnalysisConfig, PointsGrid, Table, ablation, compare_sheets, points, seg_token, similarity_sheets,
+};
+use serde::Serialize;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Questions that pictures are made of, where nothing else is said.
+const PICTURED: usize = 12;
+/// At most this many tokens are written for an answer.
+const MOST_TOKENS: usize = 512;
+
+pub(crate) fn run(arguments: &AnalyzeArguments, quiet: bool) -> anyhow::Result<Ending> {
+    match &arguments.command {
+        AnalyzeCommand::Points(arguments) => run_points(arguments, quiet)?,
+        AnalyzeCommand::Ablate(arguments) => {
+            let analysis = Analysis::open(arguments, quiet)?;
+            let rows = ablation(
+                &analysis.segmenter,
+                analysis.items.as_ref(),
+                &analysis.config,
+                &mut analysis.progress(),
+            )?;
+            analysis.finish(arguments, "ablation", &Table::of_ablation(&rows), &rows)?;
+        }
+        AnalyzeCommand::SegToken(arguments) => {
+            let analysis = Analysis::open(arguments, quiet)?;
+            let rows = seg_token(
+                &analysis.segmenter,
+                analysis.items.as_ref(),
+                &analysis.config,
+                &mut analysis.progress(),
+            )?;
+            analysis.finish(arguments, "seg-token", &Table::of_seg_token(&rows), &rows)?;
+        }
+        AnalyzeCommand::Similarity(arguments) => {
+            let folder = pictures_folder(arguments)?;
+            let analysis = Analysis::open(arguments, quiet)?;
+            let config = pictured(&analysis.config);
+            let progress = &mut analysis.progress();
+            let files =
+                similarity_sheets(&analysis.segmenter, analysis.items.as_ref(), &config, folder, progress)?;
+            analysis.bar.finish_and_clear();
+            name(&files, quiet)?;
+        }
+        AnalyzeCommand::Compare(arguments) => run_compare(arguments, quiet)?,
+    }
+    Ok(Ending::Done)
+}
+
+/// What every analysis needs.
+struct Analysis {
+    segmenter: Segmenter,
+    items: Box<dyn ValidationDataset>,
+    config: AnalysisConfig,
+    bar: ProgressBar,
+    title: String,
+}
+
+impl Analysis {
+    fn open(arguments: &AnalysisArguments, quiet: bool) -> anyhow::Result<Self> {
+        let benchmark = arguments.tabletop.benchmark(&arguments.benchmark, &arguments.place)?;
+        let segmenter = arguments.model.load(|_, _| ())?;
+        let items = benchmark.open(segmenter.question_templates())?;
+        let config = AnalysisConfig {
+            answers: arguments.answers.into(),
+            max_new_tokens: MOST_TOKENS,
+            jobs: arguments.jobs.unwrap_or_else(|| jobs(&segmenter)),
+            limit: arguments.limit,
+        };
+        let title = format!("{}, {}", segmenter.identity().name, benchmark.name());
+        Ok(Self { segmenter, items, config, bar: Progress::new(quiet).count("asking"), title })
+    }
+
+    fn progress(&self) -> impl FnMut(usize, usize) + use<> {
+        let bar = self.bar.clone();
+        move |done, total| {
+            bar.set_length(total as u64);
+            bar.set_position(done as u64);
+        }
+    }
+
+    /// Prints a table and writes it where that was asked for.
+    fn finish(
+        &self,
+        arguments: &AnalysisArguments,
+        name: &str,
+        table: &Table,
+        rows: &impl Serialize,
+    ) -> anyhow::Result<()> {
+        self.bar.finish_and_clear();
+        write!(std::io::stdout(), "{}\n\n{table}", self.title)?;
+        if let Some(folder) = &arguments.output {
+            table.write(folder, name)?;
+            write_atomic(&folder.join(format!("{name}.json")), |writer| {
+                serde_json::to_writer_pretty(&mut *writer, rows)?;
+                writer.write_all(b"\n")
+            })?;
+        }
+        Ok(())
+    }
+}
+
+fn run_points(arguments: &AnalyzePointsArguments, quiet: bool) -> anyhow::Result<()> {
+    let analysis = Analysis::open(&arguments.analysis, quiet)?;
+    let mut grid = PointsGrid::table_8();
+    if !arguments.thresholds.is_empty() {
+        grid.thresholds.clone_from(&arguments.thresholds);
+    }
+    if !arguments.num_points.is_empty() {
+        grid.counts.clone_from(&arguments.num_points);
+    }
+    let progress = &mut analysis.progress();
+    let cells = points(&analysis.segmenter, analysis.items.as_ref(), &grid, &analysis.config, progress)?;
+    analysis.finish(&arguments.analysis, "points", &Table::of_points(&cells), &cells)
+}
+
+fn run_compare(arguments: &AnalyzeCompareArguments, quiet: bool) -> anyhow::Result<()> {
+    let folder = pictures_folder(&arguments.analysis)?;
+    let analysis = Analysis::open(&arguments.analysis, quiet)?;
+    let (config, mut progress) = (pictured(&analysis.config), analysis.progress());
+    let mut segmenters = vec![analysis.segmenter];
+    for source in &arguments.with {
+        segmenters.push(Segmenter::load(source, Default::default())?);
+    }
+    let files = compare_sheets(&segmenters, analysis.items.as_ref(), &config, folder, &mut progress)?;
+    analysis.bar.finish_and_clear();
+    name(&files, quiet)
+}
+
+fn pictures_folder(arguments: &AnalysisArguments) -> anyhow::Result<&Path> {
+    arguments.output.as_deref().context("--output is missing: the folder that pictures are written into")
+}
+
+fn pictured(config: &AnalysisConfig) -> AnalysisConfig {
+    AnalysisConfig { limit: Some(config.limit.unwrap_or(PICTURED)), ..*config }
+}
+
+fn name(files: &[PathBuf], quiet: bool) -> anyhow::Result<()> {
+    if !quiet {
+        let mut out = std::io::stdout();
+        files.iter().try_for_each(|file| writeln!(out, "wrote {}", file.display()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,82 @@
+use super::{AnalysisConfig, each_answer, overlap, refused, scores};
+use crate::{EvalError, Interval, Overlap};
+use maskwise::data::dataset::{ValidationDataset, ValidationItem};
+use maskwise::{AnswerMask, MaskPrompting, Segmenter, SimilarityPointsConfig};
+use serde::Serialize;
+
+/// A way to make a mask of `[SEG]`, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SegTokenRow {
+    /// The way.
+    pub way: &'static str,
+    /// Questions.
+    pub count: usize,
+    /// Mean IoU.
+    pub giou: Interval,
+    /// Cumulative IoU.
+    pub ciou: Interval,
+}
+
+/// The ways, in the order of the rows.
+const WAYS: [&str; 4] = [
+    "P: highest and lowest cells as points",
+    "P: similarity points",
+    "S: similarity above its best threshold",
+    "SEG: the model's own mask",
+];
+/// Steps of the threshold of S_IoU, from 0 to 1.
+const STEPS: usize = 100;
+
+/// Table 1 of the paper: how much the similarity of `[SEG]` with the image knows by itself. P prompts SAM with points of the similarity and
+/// nothing else; S takes all pixels above the threshold that fits the truth best, image by image; SEG is the model's own mask. The SAM is
+/// the model's own; the paper's P uses the released one. Questions about what is not there are left out; an answer without `[SEG]` counts 0.
+///
+/// # Errors
+/// When an item cannot be read or the model refuses it.
+pub fn seg_token(
+    segmenter: &Segmenter,
+    items: &dyn ValidationDataset,
+    config: &AnalysisConfig,
+    on_progress: &mut dyn FnMut(usize, usize),
+) -> Result<Vec<SegTokenRow>, EvalError> {
+    let own = segmenter.mask_prompting();
+    let points = own.points.unwrap_or_else(SimilarityPointsConfig::read_7b);
+    let alone = MaskPrompting { points: Some(points), text: false };
+    let drawn: Vec<[Overlap; 4]> = each_answer(
+        segmenter,
+        items,
+        config,
+        &|scene, item, answer| {
+            let Some(own) = answer.masks.first() else { return Ok([overlap(None, item); 4]) };
+            let balanced = scene.segment_points(&own.balanced_points().map_err(refused(item))?);
+            let balanced = balanced.map_err(refused(item))?;
+            let prompted = scene.draw_again(&alone).map_err(refused(item))?;
+            Ok([
+                overlap(Some(&balanced), item),
+                overlap(prompted.first().map(|mask| &mask.mask), item),
+                best_threshold(own, item)?,
+                overlap(Some(&own.mask), item),
+            ])
+        },
+        on_progress,
+    )?;
+    let row = |(index, way): (usize, &'static str)| {
+        let overlaps: Vec<Overlap> = drawn.iter().map(|row| row[index]).collect();
+        let (giou, ciou) = scores(&overlaps);
+        SegTokenRow { way, count: drawn.len(), giou, ciou }
+    };
+    Ok(WAYS.into_iter().enumerate().map(row).collect())
+}
+
+/// The overlap of the pixels whose similarity is at least the threshold of highest IoU.
+fn best_threshold(mask: &AnswerMask, item: &ValidationItem) -> Result<Overlap, EvalError> {
+    let similarity = mask.similarity_map().map_err(refused(item))?;
+    let at = |step: usize| {
+        let threshold = step as f32 / STEPS as f32;
+        let inside: Vec<u8> = similarity.iter().map(|value| u8::from(*value >= threshold)).collect();
+        Overlap::of(&inside, &item.target)
+    };
+    let iou = |overlap: &Overlap| overlap.intersection as f64 / overlap.union.max(1) as f64;
+    let best = (0..=STEPS).map(at).max_by(|a, b| iou(a).total_cmp(&iou(b)));
+    Ok(best.unwrap_or_else(|| overlap(None, item)))
+}
