@@ -19,7 +19,8 @@ for seed in 1 2 3; do
     rm -rf "${out:?}/$name" "$out/$name-model"
     "$maskwise" train "$out/$name.toml" --quiet
     "$maskwise" merge "$out/$name" -o "$out/$name-model" --checkpoint last --quiet
-    "$maskwise" eval tabletop --model "$out/$name-model" --count "$questions" --quiet >"$out/$name.md"
-    tail -n 2 "$out/$name.md" | sed "s/^/$name /"
+    "$maskwise" eval tabletop --model "$out/$name-model" --count "$questions" --accept-random --quiet >"$out/$name.part"
+    mv "$out/$name.part" "$out/$name.md"
+    grep '^| all' "$out/$name.md" | sed "s/^/$name /"
   done
 done

@@ -85,7 +85,7 @@ fn a_dataset_goes_to_coco_and_back() {
         "-o",
         text(&at("coco")),
     ]));
-    assert!(to_coco.code == 0 && to_coco.stdout.contains("about what is not there"), "{to_coco:?}");
+    assert!(to_coco.code == 0 && to_coco.stdout.contains("that this layout cannot hold"), "{to_coco:?}");
     let back = run(&mut dataset(&[
         "convert",
         "coco",

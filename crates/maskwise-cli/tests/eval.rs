@@ -103,6 +103,10 @@ fn what_is_missing_is_named() {
     refused(&mut eval(&["refcoco", "--data", &empty]), &["refs(unc_exclude_unified).p"]);
     refused(&mut eval(&["refcoco", "--data", &empty, "--split-by", "unc"]), &["refs(unc).p"]);
     refused(&mut eval(&["tabletop", "--split", "later"]), &["later", "unseen"]);
+    refused(&mut eval(&["reasonseg", "--data", &empty, "--count", "3"]), &["--count", "tabletop"]);
+    refused(&mut eval(&["tabletop", "--data", &empty]), &["--data does not belong"]);
+    refused(&mut eval(&["labelme", "--data", &empty, "--split", "val"]), &["--split does not belong"]);
+    refused(&mut eval(&["tabletop", "--count", "0"]), &["at least 1"]);
     refused(&mut eval(&["cityscapes"]), &["cityscapes", "reasonseg"]);
     refused(&mut eval(&["tabletop", "--shard", "3/2", "-o", &empty]), &["3/2", "I/N"]);
     refused(&mut eval(&["compare", &empty, &empty]), &["run.json"]);

@@ -42,7 +42,7 @@ fn targets(
     let present = items(dataset).into_iter().filter(|item| item.exists);
     present
         .map(|item| {
-            let text = item.phrase.unwrap_or(item.question);
+            let text = item.text().to_lowercase();
             ((known[item.image.as_raw()], text), item.target)
         })
         .collect()
@@ -53,7 +53,8 @@ fn conversions_keep_every_mask() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     let ours = tabletop(&at("ours"));
-    let images = items(&ours).into_iter().enumerate().map(|(number, item)| (item.image.into_raw(), number));
+    let images =
+        items(&ours).into_iter().enumerate().map(|(number, item)| (item.image.as_raw().clone(), number));
     let known: BTreeMap<Vec<u8>, usize> = images.collect();
     let expected = targets(&ours, &known);
     assert!(expected.len() > 10);
@@ -112,11 +113,14 @@ fn our_layout_takes_codes_and_pictures_as_masks() {
             json!({"image": "a.png", "phrase": "the left", "masks": [code(&[0, 6, 42])], "ignore": code(&[3, 6, 39]), "family": "side"}),
             json!({"image": "a.png", "question": "Where is the right?", "answer": "It is [SEG] and [SEG].", "masks": ["m.png", code(&[36, 6, 6])]}),
             json!({"image": "a.png", "phrase": "the cat", "masks": []}),
+            json!({"image": "a.png", "sentence": "Where is the Cat?", "masks": []}),
         ],
     );
     write_rgb(&folder.path().join("m.png"), &white).unwrap();
     let dataset = JsonLinesValidation::open("ours", folder.path(), "val", QuestionTemplates::read()).unwrap();
-    let [left, right, cat] = &items(&dataset)[..] else { panic!() };
+    let [left, right, cat, sentence] = &items(&dataset)[..] else { panic!() };
+    assert_eq!(sentence.question, "Where is the Cat? Please output segmentation mask.");
+    assert_eq!((right.masks, cat.masks), (2, 0));
     assert_eq!((left.family.as_str(), left.exists, cat.exists), ("side", true, false));
     assert_eq!(left.question, "What is the left in this image? Please output segmentation mask.");
     // The first column, of which the lower half is ignored, as is half of the next.
@@ -125,7 +129,7 @@ fn our_layout_takes_codes_and_pictures_as_masks() {
         (1, 255, 255, 0)
     );
     assert_eq!((right.target[7], right.target[6], right.target[5]), (1, 1, 0));
-    assert_eq!((0..3).map(|index| dataset.picture(index)).collect::<Vec<_>>(), [0, 0, 0]);
+    assert_eq!((0..4).map(|index| dataset.picture(index)).collect::<Vec<_>>(), [0; 4]);
 
     let composition = Arc::new(Composition::new(Convention::Lisa, None, 1).unwrap());
     fs::rename(folder.path().join("val.jsonl"), folder.path().join("train.jsonl")).unwrap();
@@ -177,7 +181,7 @@ fn damaged_lines_are_named() {
         found.problems[0].reason.clone()
     };
     let both = json!({"image": "a.png", "phrase": "x", "question": "y", "masks": []});
-    assert!(of(both).contains("one of \"question\" and \"phrase\""));
+    assert!(of(both).contains("one of \"question\", \"phrase\" and \"sentence\""));
     let count = json!({"image": "a.png", "phrase": "x", "answer": "Here.", "masks": [code(&[0, 48])]});
     assert!(of(count).contains("0 [SEG], but there are 1 masks"));
     let size = json!({"image": "a.png", "phrase": "x", "masks": [{"size": [3, 3], "counts": [9]}]});
@@ -212,9 +216,9 @@ fn coco_s_polygons_codes_and_crowds() {
         annotation(4, 5, 1, json!({"size": [6, 8], "counts": [0, 6, 42]})),
     ])
     .unwrap();
-    let [mug, fork] = &items(&dataset)[..] else { panic!() };
-    assert_eq!((mug.phrase.as_deref(), mug.exists, mug.target[0]), (Some("Mug"), false, 255), "a crowd only");
-    assert_eq!(mug.question, "mug");
+    // A crowd alone is no question.
+    let [fork] = &items(&dataset)[..] else { panic!() };
+    assert_eq!((fork.question.as_str(), fork.id.as_str()), ("fork", "coco: a.png"));
     assert!(fork.exists && fork.target.iter().filter(|value| **value == 1).count() == 4 + 4 + 6);
     assert_eq!(
         (fork.target[0], fork.target[4], fork.target[7], fork.target[6], fork.target[3]),
@@ -251,7 +255,7 @@ fn labelme_s_shapes() {
     )
     .unwrap();
     let [mug, fork] = &items(&dataset)[..] else { panic!() };
-    assert_eq!((mug.phrase.as_deref(), fork.phrase.as_deref()), (Some("Mug"), Some("fork")));
+    assert_eq!((mug.text(), fork.text()), ("mug", "fork"));
     assert_eq!((mug.target[0], mug.target[8], mug.target[10], mug.target[5 * 8 + 3]), (255, 1, 0, 1));
     assert_eq!(
         (fork.target[4], fork.target[12], fork.target[2 * 8 + 7], fork.target[3 * 8 + 7]),
@@ -261,4 +265,34 @@ fn labelme_s_shapes() {
     assert!(refusal(line.item(0)).contains("at least three"));
     assert!(refusal(write(json!([left]), 9).unwrap().item(0)).contains("9x6"));
     assert!(refusal(write(json!([]), 8)).contains("no LabelMe files"));
+}
+
+#[test]
+fn what_a_layout_cannot_hold_is_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let ours = at("ours");
+    lines(
+        &ours,
+        &[
+            json!({"image": "a.png", "phrase": "the left", "masks": [code(&[0, 6, 42])]}),
+            json!({"image": "a.png", "phrase": "The left", "masks": [code(&[6, 6, 36])]}),
+            json!({"image": "a.png", "phrase": "the right", "masks": [code(&[42, 6])], "ignore": code(&[0, 6, 42])}),
+            json!({"image": "a.png", "phrase": "the cat", "masks": []}),
+        ],
+    );
+    let dataset = JsonLinesValidation::open("ours", &ours, "val", bare()).unwrap();
+    let left_out = |target: Target, name: &str| {
+        let done = convert(&dataset, target, &at(name), "val", &mut |_| ()).unwrap();
+        assert_eq!(done.questions + done.left_out, 4);
+        done.left_out
+    };
+    assert_eq!(left_out(Target::JsonLines, "a"), 0);
+    assert_eq!(left_out(Target::ReasonSeg, "b"), 1, "what is not there");
+    assert_eq!(left_out(Target::Coco, "c"), 2, "and the same words again");
+    assert_eq!(left_out(Target::LabelMe, "d"), 3, "and other ignored pixels");
+    let coco = CocoInstances::open("coco", &at("c/val.json"), &at("c/images"), bare()).unwrap();
+    let [left, right] = &items(&coco)[..] else { panic!() };
+    assert_eq!(left.target.iter().filter(|value| **value == 1).count(), 6);
+    assert_eq!((right.target[7], right.target[0]), (1, 255));
 }

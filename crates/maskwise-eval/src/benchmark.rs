@@ -2,11 +2,11 @@
 
 use crate::EvalError;
 use maskwise::data::dataset::{
-    CocoInstances, Convention, DatasetError, JsonLinesValidation, LabelMeFolder, ReasonSegValidation,
-    ReferValidation, ValidationDataset, ValidationItem, default_split_by,
+    CocoInstances, Convention, JsonLinesValidation, LabelMeFolder, ReasonSegValidation, ReferValidation,
+    ValidationDataset, default_split_by,
 };
 use maskwise::data::text::QuestionTemplates;
-use maskwise::tabletop::{QuestionFamily, QuestionWeights, SceneConfig, Split, World};
+use maskwise::tabletop::{FirstPictures, QuestionFamily, QuestionWeights, SceneConfig, Split, World};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -65,6 +65,11 @@ pub enum Benchmark {
     },
 }
 
+/// The last part of a path, which is the same on every machine.
+fn last(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
 /// The datasets of [`Benchmark::Refer`].
 pub const REFER: [&str; 10] = [
     "refclef",
@@ -91,8 +96,8 @@ impl Benchmark {
         match self {
             Self::Tabletop { split, .. } => format!("tabletop {split}"),
             Self::ReasonSeg { split, .. } => format!("reasonseg {split}"),
-            Self::JsonLines { data, split } => format!("{} {split}", data.display()),
-            Self::Coco { data, .. } | Self::LabelMe { data } => data.display().to_string(),
+            Self::JsonLines { data, split } => format!("{} {split}", last(data)),
+            Self::Coco { data, .. } | Self::LabelMe { data } => last(data),
             Self::Refer { dataset, split_by, split, .. } => format!("{dataset} {split_by} {split}"),
         }
     }
@@ -114,7 +119,10 @@ impl Benchmark {
     pub fn open(&self, questions: QuestionTemplates) -> Result<Box<dyn ValidationDataset>, EvalError> {
         Ok(match self {
             Self::Tabletop { world_seed, split, count, questions } => {
-                Box::new(TabletopItems::new(*world_seed, split, *count, *questions)?)
+                let split: Split = split.parse().map_err(EvalError::Benchmark)?;
+                let world = World::new(*world_seed, split, SceneConfig::default())
+                    .map_err(|error| EvalError::Benchmark(error.to_string()))?;
+                Box::new(FirstPictures::new(world.with_questions(*questions, 1), *count))
             }
             Self::ReasonSeg { data, split } => {
                 Box::new(ReasonSegValidation::open(&self.name(), &data.join(split), questions)?)
@@ -157,23 +165,39 @@ impl Benchmark {
         }
     }
 
-    /// What on disk decides about it.
-    pub(crate) fn paths(&self) -> Vec<PathBuf> {
+    /// Leaves out where its files lie.
+    pub(crate) fn forget_place(&mut self) {
         match self {
+            Self::Tabletop { .. } => {}
+            Self::Coco { data, images } => {
+                data.clear();
+                images.clear();
+            }
+            Self::ReasonSeg { data, .. } | Self::JsonLines { data, .. } | Self::Refer { data, .. } => {
+                data.clear()
+            }
+            Self::LabelMe { data } => data.clear(),
+        }
+    }
+
+    /// What on disk decides about it, apart from pictures that an annotation file names.
+    fn paths(&self) -> Result<Vec<PathBuf>, EvalError> {
+        Ok(match self {
             Self::Tabletop { .. } => Vec::new(),
             Self::ReasonSeg { data, split } => vec![data.join(split)],
             Self::JsonLines { data, split } => vec![data.join(format!("{split}.jsonl"))],
-            Self::Coco { data, .. } | Self::LabelMe { data } => vec![data.clone()],
+            Self::Coco { data, .. } => vec![data.clone()],
+            Self::LabelMe { data } => json_files(data)?,
             Self::Refer { data, dataset, split_by, .. } => {
                 let folder = data.join(dataset);
                 vec![folder.join(format!("refs({split_by}).p")), folder.join("instances.json")]
             }
-        }
+        })
     }
 
     /// A fingerprint of what on disk decides about it; none where nothing does.
     pub(crate) fn fingerprint(&self) -> Result<Option<String>, EvalError> {
-        let paths = self.paths();
+        let paths = self.paths()?;
         let paths: Vec<&Path> = paths.iter().map(PathBuf::as_path).collect();
         if paths.is_empty() {
             return Ok(None);
@@ -182,31 +206,12 @@ impl Benchmark {
     }
 }
 
-/// The first pictures of a split of the Tabletop world.
-struct TabletopItems {
-    world: World,
-    count: usize,
-}
-
-impl TabletopItems {
-    fn new(seed: u64, split: &str, count: usize, questions: QuestionWeights) -> Result<Self, EvalError> {
-        let split: Split = split.parse().map_err(EvalError::Benchmark)?;
-        let world = World::new(seed, split, SceneConfig::default())
-            .map_err(|error| EvalError::Benchmark(error.to_string()))?;
-        Ok(Self { world: world.with_questions(questions, 1), count })
-    }
-}
-
-impl ValidationDataset for TabletopItems {
-    fn name(&self) -> &str {
-        "tabletop"
-    }
-
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
-        self.world.validation_item(index as u64)
-    }
+fn json_files(folder: &Path) -> Result<Vec<PathBuf>, EvalError> {
+    let failed = |error| EvalError::io(folder, error);
+    let entries = std::fs::read_dir(folder).map_err(failed)?;
+    let mut paths =
+        entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>().map_err(failed)?;
+    paths.retain(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")));
+    paths.sort();
+    Ok(paths)
 }

@@ -48,13 +48,12 @@ impl Comparison {
         second: &Evaluation,
         conventions: &Conventions,
     ) -> Result<Self, EvalError> {
+        first.check_complete()?;
+        second.check_complete()?;
+        check_comparable(first, second)?;
         let (one, two) = (&first.samples, &second.samples);
-        if one.len() != two.len() {
-            let reason = format!("one has {} questions, the other {}", one.len(), two.len());
-            return Err(EvalError::Benchmark(format!("the evaluations are not of the same items: {reason}")));
-        }
         let same = |(a, b): &(&Sample, &Sample)| {
-            (a.index, &a.id, a.overlap.target) == (b.index, &b.id, b.overlap.target)
+            (a.index, &a.id, a.exists, a.overlap.target) == (b.index, &b.id, b.exists, b.overlap.target)
         };
         let pairs =
             || one.iter().zip(two).filter(|(a, b)| ![a.outcome, b.outcome].contains(&SampleOutcome::Failed));
@@ -82,6 +81,27 @@ impl Comparison {
             changed: changes(&pairs, conventions),
         })
     }
+}
+
+/// Whether two evaluations asked the same of the same items.
+fn check_comparable(first: &Evaluation, second: &Evaluation) -> Result<(), EvalError> {
+    let asked = |evaluation: &Evaluation| {
+        let mut benchmark = evaluation.record.benchmark.clone();
+        benchmark.forget_place();
+        (benchmark, evaluation.record.data.clone(), evaluation.record.items)
+    };
+    if asked(first) != asked(second) {
+        let (first, second) = (first.record.benchmark.name(), second.record.benchmark.name());
+        let reason = format!(
+            "the evaluations are not of the same items: {first} and {second}, or their files, differ"
+        );
+        return Err(EvalError::Benchmark(reason));
+    }
+    if first.record.answers != second.record.answers {
+        let reason = "the answers of one evaluation are generated, those of the other teacher-forced";
+        return Err(EvalError::Benchmark(reason.to_owned()));
+    }
+    Ok(())
 }
 
 fn changes(pairs: &[(&Sample, &Sample)], conventions: &Conventions) -> Vec<Change> {

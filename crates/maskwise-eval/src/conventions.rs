@@ -2,6 +2,7 @@
 
 use crate::{Overlap, Sample};
 use serde::{Deserialize, Serialize};
+use std::fmt::{self, Display, Formatter};
 
 /// How scores are computed; the default is that of LISA and READ (spec 7.1, 7.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +23,20 @@ impl Default for Conventions {
             ignored_pixels: IgnoredPixels::default(),
             padded_processes: 1,
         }
+    }
+}
+
+impl Display for Conventions {
+    fn fmt(&self, formatter: &mut Formatter<'_>) -> fmt::Result {
+        let empty = match self.empty_targets {
+            EmptyTargets::Scored => "empty targets scored",
+            EmptyTargets::LeftOut => "empty targets left out",
+        };
+        let ignored = match self.ignored_pixels {
+            IgnoredPixels::LeftOut => "ignored pixels left out",
+            IgnoredPixels::Background => "ignored pixels background",
+        };
+        write!(formatter, "{empty}, {ignored}, padded for {} processes", self.padded_processes)
     }
 }
 

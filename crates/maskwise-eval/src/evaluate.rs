@@ -4,7 +4,8 @@ use crate::{
     near_random, write_report,
 };
 use maskwise::Segmenter;
-use std::path::PathBuf;
+use maskwise::atomic::write_new_folder;
+use std::path::{Path, PathBuf};
 
 /// An evaluation.
 #[derive(Clone, Debug)]
@@ -41,6 +42,7 @@ pub fn evaluate(
         shard: config.shard,
         model: segmenter.identity().clone(),
         weights: segmenter.fingerprint()?,
+        prompting: segmenter.mask_prompting(),
         templates,
         answers: config.ask.answers,
         max_new_tokens: config.ask.max_new_tokens,
@@ -77,22 +79,69 @@ pub fn evaluate(
 ///
 /// # Errors
 /// [`EvalError::NearRandom`] where the figures look like those of random weights and `accept_random` does not say that this is meant;
-/// when pictures cannot be read again or the system refuses.
+/// an unfinished evaluation, one without a single sample that counts, conventions that the benchmark does not have; when pictures cannot be
+/// read again or the system refuses.
 pub fn finish(
     evaluation: &Evaluation,
     conventions: Conventions,
-    output: Option<&std::path::Path>,
+    output: Option<&Path>,
     accept_random: bool,
 ) -> Result<Summary, EvalError> {
+    let summary = summarize(evaluation, conventions, accept_random)?;
+    if let Some(output) = output {
+        write_results(evaluation, &summary, output)?;
+    }
+    Ok(summary)
+}
+
+/// As [`finish`], of shards that were merged: writes all of the folder, which must be new or empty, or nothing.
+///
+/// # Errors
+/// As [`finish`].
+pub fn finish_merged(
+    evaluation: &Evaluation,
+    conventions: Conventions,
+    output: &Path,
+    accept_random: bool,
+) -> Result<Summary, EvalError> {
+    let summary = summarize(evaluation, conventions, accept_random)?;
+    write_new_folder(output, |part| {
+        evaluation.write(part)?;
+        write_results(evaluation, &summary, part)
+    })?;
+    Ok(summary)
+}
+
+fn summarize(
+    evaluation: &Evaluation,
+    conventions: Conventions,
+    accept_random: bool,
+) -> Result<Summary, EvalError> {
+    evaluation.check_complete()?;
+    let benchmark = &evaluation.record.benchmark;
+    if conventions.padded_processes > 1 && !matches!(benchmark, Benchmark::ReasonSeg { .. }) {
+        let reason = "padded processes repeat pictures of one question each, which ReasonSeg alone has";
+        return Err(EvalError::Benchmark(reason.to_owned()));
+    }
     if let (Some(reason), false) = (near_random(&evaluation.samples), accept_random) {
         return Err(EvalError::NearRandom(reason));
     }
-    let benchmark = &evaluation.record.benchmark;
     let summary = Summary::new(&evaluation.samples, &benchmark.families(), conventions);
-    if let Some(output) = output {
-        evaluation.write_tables(output, &summary)?;
-        let items = benchmark.open(evaluation.record.templates.clone())?;
-        write_report(output, evaluation, &summary, items.as_ref())?;
+    if summary.all().is_none() {
+        let failed = summary.failed;
+        return Err(EvalError::Benchmark(format!("no sample counts; {failed} of them failed")));
     }
     Ok(summary)
+}
+
+fn write_results(evaluation: &Evaluation, summary: &Summary, folder: &Path) -> Result<(), EvalError> {
+    evaluation.write_tables(folder, summary)?;
+    let RunRecord { benchmark, data, items, templates, .. } = &evaluation.record;
+    let opened = benchmark.open(templates.clone())?;
+    if opened.len() != *items || benchmark.fingerprint()? != *data {
+        let reason =
+            format!("{} has changed since it was asked; the report cannot show it", benchmark.name());
+        return Err(EvalError::Benchmark(reason));
+    }
+    write_report(folder, evaluation, summary, opened.as_ref())
 }

@@ -7,11 +7,11 @@
 use crate::{AnswerMode, Benchmark, EvalError, Measured, Sample, Shard, Summary};
 use maskwise::atomic::write_atomic;
 use maskwise::data::text::QuestionTemplates;
-use maskwise::{ModelIdentity, Timings};
+use maskwise::{MaskPrompting, ModelIdentity, Timings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Seek, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// What was asked of what, and how: `run.json`.
@@ -31,6 +31,8 @@ pub struct RunRecord {
     pub model: ModelIdentity,
     /// A fingerprint of its files.
     pub weights: String,
+    /// What prompts SAM.
+    pub prompting: MaskPrompting,
     /// The words that the benchmark's texts are put into.
     pub templates: QuestionTemplates,
     /// Who wrote the answers.
@@ -66,7 +68,7 @@ impl RunFolder {
     /// # Errors
     /// When there is one already, or the system refuses.
     pub fn create(path: &Path, record: RunRecord) -> Result<Self, EvalError> {
-        if path.join(RECORD).exists() {
+        if [RECORD, SAMPLES, TIMINGS].iter().any(|name| path.join(name).exists()) {
             let reason = "holds an evaluation already; resume it, or choose another folder";
             return Err(EvalError::folder(path, reason));
         }
@@ -85,12 +87,8 @@ impl RunFolder {
             let reason = format!("cannot be resumed: {difference}");
             return Err(EvalError::folder(path, reason));
         }
-        let file = path.join(SAMPLES);
-        let done = match OpenOptions::new().read(true).write(true).open(&file) {
-            Ok(opened) => keep_whole_lines(&opened).map_err(|error| EvalError::io(&file, error))?,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
-            Err(error) => return Err(EvalError::io(&file, error)),
-        };
+        let done = keep_whole_lines(&path.join(SAMPLES))?;
+        keep_whole_lines(&path.join(TIMINGS))?;
         Ok((Self::append(path, record)?, done))
     }
 
@@ -103,7 +101,7 @@ impl RunFolder {
         Ok(Self { samples: open(SAMPLES)?, timings: open(TIMINGS)?, path: path.to_owned(), record })
     }
 
-    /// Writes a sample down; it is on disk when this returns.
+    /// Writes a sample down; the system has it when this returns.
     ///
     /// # Errors
     /// When the system refuses.
@@ -148,7 +146,7 @@ impl Evaluation {
         Ok(Self { record, samples })
     }
 
-    /// Writes a folder with this record and these samples, as a single run would have.
+    /// Writes record and samples into a folder, as a single run would have.
     ///
     /// # Errors
     /// As [`RunFolder::create`].
@@ -159,6 +157,22 @@ impl Evaluation {
             write_line(&mut folder.samples, sample).map_err(|error| EvalError::io(&file, error))?;
         }
         Ok(())
+    }
+
+    /// Checks that every item of the benchmark has its sample, in order.
+    ///
+    /// # Errors
+    /// With the first that is missing.
+    pub fn check_complete(&self) -> Result<(), EvalError> {
+        let misplaced = self.samples.iter().enumerate().find(|(place, sample)| sample.index != *place);
+        let reason = match misplaced {
+            Some((place, sample)) => format!("item {} stands where {place} is due", sample.index),
+            None if self.samples.len() != self.record.items => {
+                format!("it has {} of {} items", self.samples.len(), self.record.items)
+            }
+            None => return Ok(()),
+        };
+        Err(EvalError::Benchmark(format!("the evaluation is unfinished: {reason}; resume it")))
     }
 
     /// Writes the tables.
@@ -183,9 +197,14 @@ impl RunRecord {
     }
 }
 
-/// What of two runs differs, in words.
+/// What of two runs differs, in words. Where the files of model and benchmark lie does not count: fingerprints tell them apart.
 pub(crate) fn difference(found: &RunRecord, wanted: &RunRecord) -> Option<String> {
-    let values = |record: &RunRecord| serde_json::to_value(record).unwrap_or_default();
+    let values = |record: &RunRecord| {
+        let mut record = record.clone();
+        record.benchmark.forget_place();
+        record.model.name.clear();
+        serde_json::to_value(record).unwrap_or_default()
+    };
     let (found, wanted) = (values(found), values(wanted));
     let fields = wanted.as_object()?;
     let (name, value) = fields.iter().find(|(name, value)| found.get(name.as_str()) != Some(value))?;
@@ -195,22 +214,26 @@ pub(crate) fn difference(found: &RunRecord, wanted: &RunRecord) -> Option<String
     ))
 }
 
-/// Cuts off what follows the last line end, and counts the lines.
-fn keep_whole_lines(mut file: &File) -> io::Result<usize> {
-    let mut reader = BufReader::new(file);
+/// Cuts off what follows the last line end of a file, and counts its lines; a missing file has none.
+fn keep_whole_lines(path: &Path) -> Result<usize, EvalError> {
+    let failed = |error: io::Error| EvalError::io(path, error);
+    let file = match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut reader = BufReader::new(&file);
     let (mut whole, mut lines, mut line) = (0, 0, Vec::new());
     loop {
         line.clear();
-        let read = reader.read_until(b'\n', &mut line)?;
+        let read = reader.read_until(b'\n', &mut line).map_err(failed)?;
         if read == 0 || !line.ends_with(b"\n") {
             break;
         }
         whole += read as u64;
         lines += 1;
     }
-    drop(reader);
-    file.set_len(whole)?;
-    file.rewind()?;
+    file.set_len(whole).map_err(failed)?;
     Ok(lines)
 }
 

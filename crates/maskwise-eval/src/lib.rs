@@ -28,7 +28,7 @@ pub use compare::{Change, Comparison};
 pub use conventions::{Conventions, EmptyTargets, IgnoredPixels};
 pub use diagnosis::near_random;
 pub use error::EvalError;
-pub use evaluate::{EvaluateConfig, evaluate, finish};
+pub use evaluate::{EvaluateConfig, evaluate, finish, finish_merged};
 pub use folder::{Evaluation, RunFolder, RunRecord};
 pub use interval::Interval;
 pub use merge::merge;

@@ -1,12 +1,12 @@
 use crate::folder::difference;
 use crate::{EvalError, Evaluation, Shard};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-/// Puts the shards of an evaluation together, in whatever order they are named, as a single run would have written it into `output`.
+/// Puts the shards of an evaluation together, in whatever order they are named; [`finish_merged`](crate::finish_merged) writes it.
 ///
 /// # Errors
 /// When a shard is missing, unfinished, there twice, or of another run.
-pub fn merge(shards: &[PathBuf], output: &Path) -> Result<Evaluation, EvalError> {
+pub fn merge(shards: &[PathBuf]) -> Result<Evaluation, EvalError> {
     let mut parts = Vec::with_capacity(shards.len());
     for path in shards {
         parts.push((path, Evaluation::read(path)?));
@@ -31,19 +31,7 @@ pub fn merge(shards: &[PathBuf], output: &Path) -> Result<Evaluation, EvalError>
         }
         samples.extend(part.samples);
     }
-    if let Some((place, sample)) = samples.iter().enumerate().find(|(place, sample)| sample.index != *place) {
-        let reason = format!(
-            "the shards are unfinished: item {} stands where {place} is due; resume them",
-            sample.index
-        );
-        return Err(EvalError::Benchmark(reason));
-    }
-    if samples.len() != record.items {
-        let reason =
-            format!("the shards have {} of {} items; resume or add the rest", samples.len(), record.items);
-        return Err(EvalError::Benchmark(reason));
-    }
     let whole = Evaluation { record, samples };
-    whole.write(output)?;
+    whole.check_complete()?;
     Ok(whole)
 }

@@ -77,7 +77,7 @@ fn picture(sample: &Sample, items: &dyn ValidationDataset) -> Result<RgbImage, E
     };
     let truth = Mask::from_values(&truth, height, width).map_err(|error| unfit(error.to_string()))?;
     let prediction = sample.mask.as_ref().map_or_else(|| Mask::empty(width, height), |mask| mask.decode());
-    let panels = [item.image.clone(), tinted(&truth, 1)?, tinted(&prediction, 0)?];
+    let panels = [RgbImage::clone(&item.image), tinted(&truth, 1)?, tinted(&prediction, 0)?];
     Ok(RgbImage::from_fn(3 * width as u32, height as u32, |x, y| {
         *panels[x as usize / width].get_pixel(x % width as u32, y)
     }))
@@ -117,7 +117,7 @@ fn table(summary: &Summary) -> String {
              <td>{:.3}</td><td>{:.3}</td></tr>",
             escape(&row.name),
             row.count,
-            row.giou,
+            row.giou_text(),
             row.ciou,
             row.see,
             row.no_mask,

@@ -2,7 +2,8 @@
 
 use crate::{EvalError, Overlap, Sample, SampleOutcome};
 use maskwise::data::dataset::{DatasetError, ValidationDataset, ValidationItem};
-use maskwise::{Answer, AskMode, AskOptions, Scene, Segmenter, Timings};
+use maskwise::mask::Mask;
+use maskwise::{Answer, AnswerMask, AskMode, AskOptions, Scene, Segmenter, Timings};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
@@ -19,6 +20,29 @@ pub enum AnswerMode {
     Generated,
     /// They stand in the prompt with their `[SEG]`, as in the tables of LISA and READ (spec 4.3): the model cannot decline.
     TeacherForced,
+}
+
+impl AnswerMode {
+    /// How `item` is asked. A denial is no answer to force: it would give away that nothing is there.
+    pub(crate) fn of(self, segmenter: &Segmenter, item: &ValidationItem) -> AskMode {
+        match self {
+            Self::Generated => AskMode::Generate,
+            Self::TeacherForced if item.answer.contains("[SEG]") => {
+                AskMode::TeacherForced(item.answer.clone())
+            }
+            Self::TeacherForced => AskMode::TeacherForced(segmenter.question_templates().answer.0),
+        }
+    }
+}
+
+/// The prediction for an item: the first mask of the answer, or the union of as many as are meant. None for an answer without a mask.
+pub(crate) fn prediction(masks: &[AnswerMask], item: &ValidationItem) -> Option<Mask> {
+    let mut wanted = masks.iter().take(item.masks.max(1));
+    let mut union = wanted.next()?.mask.clone();
+    for further in wanted {
+        union.data.iter_mut().zip(&further.mask.data).for_each(|(pixel, inside)| *pixel |= inside);
+    }
+    Some(union)
 }
 
 /// What becomes of a run when an item cannot be read or the model refuses it.
@@ -229,10 +253,7 @@ fn measure<'a>(
     item: ValidationItem,
 ) -> Result<Measured, EvalError> {
     let failed = |error| EvalError::Model { id: item.id.clone(), source: Box::new(error) };
-    let mode = match config.answers {
-        AnswerMode::Generated => AskMode::Generate,
-        AnswerMode::TeacherForced => AskMode::TeacherForced(item.answer.clone()),
-    };
+    let mode = config.answers.of(segmenter, &item);
     let options = AskOptions { mode, max_new_tokens: config.max_new_tokens, ..AskOptions::default() };
     let scene = match scene {
         Some(scene) => scene,
@@ -244,10 +265,10 @@ fn measure<'a>(
 }
 
 fn sample(index: usize, item: ValidationItem, answer: Answer) -> Sample {
-    let mask = answer.masks.first().map(|mask| &mask.mask);
+    let mask = prediction(&answer.masks, &item);
     let nothing = vec![0; item.target.len()];
-    let prediction = mask.map_or(&nothing, |mask| &mask.data);
-    let outcome = match mask {
+    let predicted = mask.as_ref().map_or(&nothing, |mask| &mask.data);
+    let outcome = match &mask {
         None => SampleOutcome::Declined,
         Some(mask) if mask.is_empty() => SampleOutcome::Empty,
         Some(_) => SampleOutcome::Segmented,
@@ -257,7 +278,7 @@ fn sample(index: usize, item: ValidationItem, answer: Answer) -> Sample {
         outcome,
         error: None,
         exists: item.exists,
-        overlap: Overlap::of(prediction, &item.target),
+        overlap: Overlap::of(predicted, &item.target),
         tokens: answer.timings.tokens,
         mask: mask.filter(|mask| !mask.is_empty()).map(|mask| mask.to_rle()),
         answer: answer.text,

@@ -1,5 +1,5 @@
-use maskwise::mask::overlap_with_target;
 use maskwise::mask::rle::Rle;
+use maskwise::mask::{IGNORED, overlap_with_target};
 use serde::{Deserialize, Serialize};
 
 /// What came of one question: a line of `samples.jsonl`.
@@ -63,9 +63,6 @@ impl Overlap {
         }
     }
 }
-
-/// Value of ignored pixels in a target.
-const IGNORED: u8 = 255;
 
 /// What came of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -12,11 +12,11 @@ pub struct Row {
     pub name: String,
     /// Questions.
     pub count: usize,
-    /// Mean IoU; a false premise that is declined counts 1 (spec 7.2).
-    pub giou: Interval,
+    /// Mean IoU; a false premise that is declined counts 1 (spec 7.2). None where no question counts.
+    pub giou: Option<Interval>,
     /// Sum of intersections over sum of unions.
     pub ciou: Interval,
-    /// The same of what is not in the masks: with the above the IoU of both classes.
+    /// The same of what is not in the masks, without ignored pixels: with the above the IoU of both classes.
     pub background_iou: f64,
     /// Share of questions whose answer says rightly whether what is asked for is there.
     pub see: Interval,
@@ -104,12 +104,13 @@ impl Row {
             .map(|sample| [sample.overlap.intersection as f64, conventions.union(&sample.overlap) as f64])
             .collect();
         // Background and foreground share the pixels: what is in neither mask is the background's intersection.
-        let (outside, not_both) = samples.iter().fold((0, 0), |(outside, not_both), sample| {
-            (
-                outside + sample.overlap.pixels - sample.overlap.union,
-                not_both + sample.overlap.pixels - sample.overlap.intersection,
-            )
-        });
+        let (outside, not_both) =
+            samples.iter().fold((0, 0), |(outside, not_both), Sample { overlap, .. }| {
+                (
+                    outside + overlap.pixels.saturating_sub(overlap.union),
+                    not_both + overlap.pixels.saturating_sub(overlap.intersection),
+                )
+            });
         let mut confusion = Confusion::default();
         for sample in samples {
             *match (sample.exists, sample.found()) {
@@ -124,7 +125,7 @@ impl Row {
         Self {
             name: name.to_owned(),
             count: samples.len(),
-            giou: Interval::of(&ious),
+            giou: (!ious.is_empty()).then(|| Interval::of(&ious)),
             ciou: Interval::of_statistic(&overlaps, &|[intersection, union]| intersection / union.max(1.0)),
             background_iou: outside as f64 / not_both.max(1) as f64,
             see: Interval::of(&sees),
@@ -134,6 +135,13 @@ impl Row {
             empty_mask: share(&|sample| sample.outcome == SampleOutcome::Empty),
             tokens: samples.iter().map(|sample| sample.tokens as f64).sum::<f64>() / samples.len() as f64,
         }
+    }
+}
+
+impl Row {
+    /// The mean IoU as tables show it.
+    pub(crate) fn giou_text(&self) -> String {
+        self.giou.map_or_else(|| "–".to_owned(), |giou| giou.to_string())
     }
 }
 
@@ -150,7 +158,14 @@ impl Display for Summary {
             writeln!(
                 formatter,
                 "| {} | {} | {} | {} | {} | {at_5:.3} | {at_7:.3} | {at_9:.3} | {:.3} | {:.3} | {:.1} |",
-                row.name, row.count, row.giou, row.ciou, row.see, row.no_mask, row.empty_mask, row.tokens
+                row.name,
+                row.count,
+                row.giou_text(),
+                row.ciou,
+                row.see,
+                row.no_mask,
+                row.empty_mask,
+                row.tokens
             )?;
         }
         if let Some(Row { confusion, .. }) = self.all().filter(|row| row.confusion.has_absent()) {
@@ -162,6 +177,9 @@ impl Display for Summary {
                 confusion.absent_and_found,
                 confusion.absent_and_declined
             )?;
+        }
+        if self.conventions != Conventions::default() {
+            writeln!(formatter, "\nConventions: {}.", self.conventions)?;
         }
         if self.failed > 0 {
             writeln!(formatter, "\n{} items failed and count nowhere.", self.failed)?;
@@ -222,8 +240,8 @@ mod tests {
         let names: Vec<&str> = summary.rows.iter().map(|row| row.name.as_str()).collect();
         assert_eq!(names, ["direct", "false premise", "all", "all that exists"]);
         let [direct, premise, all, _] = &summary.rows[..] else { panic!("{names:?}") };
-        assert!(close(direct.giou.mean, 0.75) && close(direct.ciou.mean, 0.75));
-        assert!(close(premise.giou.mean, 0.5) && premise.see.mean == 0.5);
+        assert!(close(direct.giou.unwrap().mean, 0.75) && close(direct.ciou.mean, 0.75));
+        assert!(close(premise.giou.unwrap().mean, 0.5) && premise.see.mean == 0.5);
         assert!(close(all.ciou.mean, 150.0 / 240.0) && all.see.mean == 0.75);
         assert_eq!(all.precision, [0.5; 5], "above, not at, a half");
         // 900 + 900 + 1000 + 960 pixels lie outside of both, 50 + 0 + 0 + 40 more in one of them only.
@@ -236,8 +254,9 @@ mod tests {
 
     #[test]
     fn conventions_alter_what_counts() {
-        let giou =
-            |conventions: Conventions| Summary::new(&samples(), &[], conventions).all().unwrap().giou.mean;
+        let giou = |conventions: Conventions| {
+            Summary::new(&samples(), &[], conventions).all().unwrap().giou.unwrap().mean
+        };
         assert!(close(giou(Conventions::default()), 0.625));
         let left_out = Conventions { empty_targets: EmptyTargets::LeftOut, ..Conventions::default() };
         assert!(close(giou(left_out), 0.75));

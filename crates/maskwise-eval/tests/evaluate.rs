@@ -7,7 +7,7 @@ use maskwise::tabletop::QuestionWeights;
 use maskwise::{ModelSource, Segmenter, SegmenterOptions};
 use maskwise_eval::{
     AnswerMode, AskConfig, Benchmark, Comparison, Conventions, EvalError, EvaluateConfig, Evaluation,
-    OnError, SampleOutcome, Shard, evaluate, finish, merge,
+    OnError, SampleOutcome, Shard, evaluate, finish, finish_merged, merge,
 };
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -96,11 +96,11 @@ fn a_run_leaves_the_same_bytes_whole_broken_off_sharded_and_on_any_number_of_thr
         run(&segmenter, &EvaluateConfig { shard, ..config(tabletop(9), Some(path.clone())) });
         shards.push(path);
     }
-    let merged = merge(&shards, &at("merged")).unwrap();
-    finish(&merged, Conventions::default(), Some(&at("merged")), true).unwrap();
+    let merged = merge(&shards).unwrap();
+    finish_merged(&merged, Conventions::default(), &at("merged"), true).unwrap();
     fs::remove_file(at("merged/timings.jsonl")).unwrap();
     assert!(content(&at("merged")) == expected, "merged");
-    let refused = merge(&shards[..1], &at("again")).unwrap_err().to_string();
+    let refused = merge(&shards[..1]).unwrap_err().to_string();
     assert!(refused.contains("shard 2 of 2 where shard 1 of 2 is due"), "{refused}");
 }
 
@@ -115,6 +115,50 @@ fn a_folder_of_another_run_is_not_continued() {
     let other = EvaluateConfig { resume: true, benchmark: tabletop(3), ..first };
     let refused = evaluate(&segmenter, &other, &mut |_, _| ()).unwrap_err().to_string();
     assert!(refused.contains("`benchmark` is") || refused.contains("`items` is"), "{refused}");
+}
+
+#[test]
+fn a_forced_answer_gives_nothing_away() {
+    let segmenter = segmenter();
+    let benchmark = Benchmark::Tabletop {
+        world_seed: 1,
+        split: "test".to_owned(),
+        count: 3,
+        questions: QuestionWeights::false_only(),
+    };
+    let mut forced = config(benchmark, None);
+    forced.ask.answers = AnswerMode::TeacherForced;
+    let evaluation = run(&segmenter, &forced);
+    for sample in &evaluation.samples {
+        assert!(
+            !sample.exists && sample.answer.contains("[SEG]") && sample.outcome != SampleOutcome::Declined
+        );
+    }
+}
+
+#[test]
+fn several_masks_of_an_answer_are_scored_together_where_several_are_meant() {
+    use maskwise::data::dataset::{Target, convert};
+    use maskwise::data::text::QuestionTemplates;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let world =
+        maskwise::tabletop::World::new(1, maskwise::tabletop::Split::Test, Default::default()).unwrap();
+    let items = maskwise::tabletop::FirstPictures::new(world, 1);
+    convert(&items, Target::JsonLines, &data, "val", &mut |_| ()).unwrap();
+    let file = data.join("val.jsonl");
+    let mut line: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    line["answer"] = "It is [SEG] and [SEG].".into();
+    let mask = line["masks"][0].clone();
+    line["masks"] = vec![mask.clone(), mask].into();
+    fs::write(&file, format!("{line}\n")).unwrap();
+    let benchmark = Benchmark::JsonLines { data, split: "val".to_owned() };
+    assert_eq!(benchmark.open(QuestionTemplates::read()).unwrap().item(0).unwrap().masks, 2);
+    let mut forced = config(benchmark, None);
+    forced.ask.answers = AnswerMode::TeacherForced;
+    let both = run(&segmenter(), &forced).samples.remove(0);
+    let Some(mask) = both.mask else { panic!("{both:?}") };
+    assert_eq!(mask.area(), both.overlap.union - both.overlap.target + both.overlap.intersection);
 }
 
 /// A folder in ReasonSeg's layout of three Tabletop pictures.
@@ -156,7 +200,7 @@ fn an_item_that_fails_stops_the_run_or_is_written_down() {
 }
 
 #[test]
-fn points_or_none_are_compared_question_by_question() {
+fn evaluations_are_compared_question_by_question() {
     let segmenter = segmenter();
     let first = run(&segmenter, &config(tabletop(6), None));
     let same = Comparison::new(&first, &first, &Conventions::default()).unwrap();
@@ -169,6 +213,11 @@ fn points_or_none_are_compared_question_by_question() {
     assert!(comparison.giou.mean < 0.0 && comparison.ciou.mean < 0.0 && comparison.changed.len() == 1);
     assert_eq!(comparison.changed[0].index, changed);
     assert!(comparison.to_string().contains("Something \\| else."), "{comparison}");
+    second.record.answers = AnswerMode::TeacherForced;
+    let refused = |second: &Evaluation| {
+        Comparison::new(&first, second, &Conventions::default()).unwrap_err().to_string()
+    };
+    assert!(refused(&second).contains("teacher-forced"));
     second.samples.pop();
-    assert!(Comparison::new(&first, &second, &Conventions::default()).is_err());
+    assert!(refused(&second).contains("it has 5 of 6 items"));
 }

@@ -62,6 +62,10 @@ pub(crate) struct DatasetShowArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Only jsonl holds questions about what is not there. coco and labelme hold no second question of the same words about a picture,\n\
+                  labelme only one set of ignored pixels a picture. What cannot be held is left out and counted."
+)]
 pub(crate) struct DatasetConvertArguments {
     #[command(flatten)]
     pub(crate) dataset: WhichDataset,
@@ -71,6 +75,9 @@ pub(crate) struct DatasetConvertArguments {
     /// The new folder.
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: PathBuf,
+    /// What the split is called there; as it is here, or val, if absent.
+    #[arg(long, value_name = "SPLIT")]
+    pub(crate) to_split: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

@@ -1,5 +1,5 @@
 use super::{ModelArguments, at_least_one};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use maskwise::tabletop::QuestionWeights;
 use maskwise_eval::{AnswerMode, Benchmark, Conventions, EmptyTargets, IgnoredPixels, REFER, Shard};
@@ -61,27 +61,35 @@ pub(crate) struct EvalRunArguments {
 /// Which Tabletop pictures and questions.
 #[derive(Debug, Args)]
 pub(crate) struct TabletopArguments {
-    /// How many pictures of tabletop, with one question each.
-    #[arg(long, default_value_t = 500, value_name = "N")]
-    pub(crate) count: usize,
-    /// Which Tabletop world.
-    #[arg(long, default_value_t = 1, value_name = "SEED")]
-    pub(crate) world_seed: u64,
+    /// How many pictures of tabletop, with one question each; 500 if absent.
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    count: Option<usize>,
+    /// Which Tabletop world; 1 if absent.
+    #[arg(long, value_name = "SEED")]
+    world_seed: Option<u64>,
     /// As many false premises as true ones in tabletop, for the See accuracy.
     #[arg(long)]
-    pub(crate) even: bool,
+    even: bool,
 }
+
+/// Tabletop pictures of an evaluation, where nothing else is said.
+const TABLETOP_COUNT: usize = 500;
 
 impl TabletopArguments {
     /// The benchmark `name` at `place`, or of Tabletop's pictures.
     pub(crate) fn benchmark(&self, name: &BenchmarkName, place: &DatasetPlace) -> anyhow::Result<Benchmark> {
-        let tabletop = || Benchmark::Tabletop {
-            world_seed: self.world_seed,
+        if let Some(benchmark) = place.benchmark(name)? {
+            if self.count.is_some() || self.world_seed.is_some() || self.even {
+                bail!("--count, --world-seed and --even belong to tabletop; leave them out");
+            }
+            return Ok(benchmark);
+        }
+        Ok(Benchmark::Tabletop {
+            world_seed: self.world_seed.unwrap_or(1),
             split: place.split.clone().unwrap_or_else(|| "test".to_owned()),
-            count: self.count,
+            count: self.count.unwrap_or(TABLETOP_COUNT),
             questions: if self.even { QuestionWeights::even() } else { QuestionWeights::default() },
-        };
-        Ok(place.benchmark(name)?.unwrap_or_else(tabletop))
+        })
     }
 }
 
@@ -106,10 +114,22 @@ pub(crate) struct DatasetPlace {
 impl DatasetPlace {
     /// The dataset of this name; none for Tabletop, which lies nowhere.
     pub(crate) fn benchmark(&self, name: &BenchmarkName) -> anyhow::Result<Option<Benchmark>> {
+        let (is_coco, is_refer) = (*name == BenchmarkName::Coco, matches!(name, BenchmarkName::Refer(_)));
+        let has_splits = !is_coco && *name != BenchmarkName::LabelMe;
+        for (given, fits, option) in [
+            (self.data.is_some(), *name != BenchmarkName::Tabletop, "--data"),
+            (self.images.is_some(), is_coco, "--images"),
+            (self.split_by.is_some(), is_refer, "--split-by"),
+            (self.split.is_some(), has_splits, "--split"),
+        ] {
+            if given && !fits {
+                bail!("{option} does not belong to this dataset; leave it out");
+            }
+        }
         let split = self.split.clone().unwrap_or_else(|| "val".to_owned());
         let data = || {
             let missing =
-                "--data is missing: where the dataset lies, which has to be downloaded from its authors";
+                "--data is missing: where the dataset lies (published ones come from their authors)";
             self.data.clone().context(missing)
         };
         Ok(Some(match name {
@@ -130,18 +150,25 @@ impl DatasetPlace {
 /// How figures are computed.
 #[derive(Debug, Args)]
 pub(crate) struct ScoringArguments {
+    #[command(flatten)]
+    conventions: ConventionArguments,
+    /// Count the first items twice as a padded sampler over this many processes does (reasonseg only).
+    #[arg(long, default_value_t = 1, value_name = "N", value_parser = at_least_one)]
+    padded_processes: usize,
+    /// Accept figures that are no better than random weights'.
+    #[arg(long)]
+    pub(crate) accept_random: bool,
+}
+
+/// What counts in a figure.
+#[derive(Debug, Args)]
+pub(crate) struct ConventionArguments {
     /// What a question with an empty target counts in the gIoU: scored (1 if the prediction is empty too, else 0) or left-out.
     #[arg(long, default_value = "scored", value_name = "HOW")]
     empty_targets: EmptyTargetsChoice,
     /// What pixels count that the truth says to ignore: left-out or background.
     #[arg(long, default_value = "left-out", value_name = "HOW")]
     ignored_pixels: IgnoredPixelsChoice,
-    /// Count the first items twice as a padded sampler over this many processes does.
-    #[arg(long, default_value_t = 1, value_name = "N", value_parser = at_least_one)]
-    padded_processes: usize,
-    /// Accept figures that are no better than random weights'.
-    #[arg(long)]
-    pub(crate) accept_random: bool,
 }
 
 #[derive(Debug, Args)]
@@ -166,7 +193,7 @@ pub(crate) struct EvalCompareArguments {
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
-    pub(crate) scoring: ScoringArguments,
+    pub(crate) conventions: ConventionArguments,
 }
 
 /// A benchmark by its name.
@@ -231,6 +258,12 @@ enum IgnoredPixelsChoice {
 
 impl ScoringArguments {
     pub(crate) fn conventions(&self) -> Conventions {
+        Conventions { padded_processes: self.padded_processes, ..self.conventions.conventions() }
+    }
+}
+
+impl ConventionArguments {
+    pub(crate) fn conventions(&self) -> Conventions {
         Conventions {
             empty_targets: match self.empty_targets {
                 EmptyTargetsChoice::Scored => EmptyTargets::Scored,
@@ -240,7 +273,7 @@ impl ScoringArguments {
                 IgnoredPixelsChoice::LeftOut => IgnoredPixels::LeftOut,
                 IgnoredPixelsChoice::Background => IgnoredPixels::Background,
             },
-            padded_processes: self.padded_processes,
+            ..Conventions::default()
         }
     }
 }

@@ -99,9 +99,8 @@ fn run_show(arguments: &DatasetShowArguments, quiet: bool) -> anyhow::Result<End
             item.target.iter().map(|value| u8::from(*value != 0 && *value != 255)).collect();
         let mask = Mask::from_values(&inside, item.image.height() as usize, item.image.width() as usize)?;
         let (image, mask) = fit(&item.image, &mask);
-        let asked = item.phrase.as_deref().unwrap_or(&item.question);
         let remark = if item.exists { "" } else { "not there" };
-        cells.push(cell(&image, &mask, asked, remark));
+        cells.push(cell(&image, &mask, item.text(), remark));
     }
     write_rgb(&arguments.output, &arrange(&cells, COLUMNS.min(count)))?;
     if !quiet {
@@ -139,7 +138,8 @@ fn run_convert(arguments: &DatasetConvertArguments, quiet: bool) -> anyhow::Resu
         TargetLayout::Coco => Target::Coco,
         TargetLayout::Labelme => Target::LabelMe,
     };
-    let split = arguments.dataset.place.split.as_deref().unwrap_or("val");
+    let split = arguments.to_split.as_ref().or(arguments.dataset.place.split.as_ref());
+    let split = split.map_or("val", String::as_str);
     let bar = Progress::new(quiet).count("converting");
     bar.set_length(items.len() as u64);
     let converted = convert(items.as_ref(), target, &arguments.output, split, &mut |done| {
@@ -152,7 +152,7 @@ fn run_convert(arguments: &DatasetConvertArguments, quiet: bool) -> anyhow::Resu
         if converted.left_out > 0 {
             writeln!(
                 out,
-                "left out {} about what is not there, which this layout cannot hold",
+                "left out {} that this layout cannot hold: see maskwise dataset convert --help",
                 converted.left_out
             )?;
         }

@@ -6,7 +6,8 @@ use crate::ui::Progress;
 use anyhow::bail;
 use maskwise::Segmenter;
 use maskwise_eval::{
-    AskConfig, Comparison, EvaluateConfig, Evaluation, OnError, Summary, evaluate, finish, merge,
+    AskConfig, Comparison, EvaluateConfig, Evaluation, OnError, Summary, evaluate, finish, finish_merged,
+    merge,
 };
 use std::io::Write;
 
@@ -72,15 +73,16 @@ pub(crate) fn jobs(segmenter: &Segmenter) -> usize {
 }
 
 fn merge_shards(arguments: &EvalMergeArguments) -> anyhow::Result<Ending> {
-    let evaluation = merge(&arguments.shards, &arguments.output)?;
+    let evaluation = merge(&arguments.shards)?;
     let scoring = &arguments.scoring;
-    let summary = finish(&evaluation, scoring.conventions(), Some(&arguments.output), scoring.accept_random)?;
+    let summary =
+        finish_merged(&evaluation, scoring.conventions(), &arguments.output, scoring.accept_random)?;
     print(&evaluation, &summary)
 }
 
 fn compare(arguments: &EvalCompareArguments) -> anyhow::Result<Ending> {
     let (first, second) = (Evaluation::read(&arguments.first)?, Evaluation::read(&arguments.second)?);
-    let comparison = Comparison::new(&first, &second, &arguments.scoring.conventions())?;
+    let comparison = Comparison::new(&first, &second, &arguments.conventions.conventions())?;
     let mut out = std::io::stdout();
     match arguments.json {
         true => {
@@ -95,5 +97,5 @@ fn compare(arguments: &EvalCompareArguments) -> anyhow::Result<Ending> {
 fn print(evaluation: &Evaluation, summary: &Summary) -> anyhow::Result<Ending> {
     let mut out = std::io::stdout();
     write!(out, "{}\n\n{summary}", evaluation.record.title())?;
-    Ok(Ending::Done)
+    Ok(if summary.failed > 0 { Ending::SomeFailed } else { Ending::Done })
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::coco::{CocoFile, Segmentation};
-use super::files::{decode, unreadable};
-use super::{DatasetError, ValidationDataset, ValidationItem};
+use super::files::{LastPicture, unreadable};
+use super::{Asked, DatasetError, ValidationDataset, ValidationItem};
+use crate::mask::IGNORED;
 use crate::text::QuestionTemplates;
 
-/// All categories of all pictures of a COCO file: the phrase is the category's name, the target the union of its annotations. Where all
-/// annotations of a category in a picture are crowds, they are ignored pixels.
+/// All categories of all pictures of a COCO file: the phrase is the category's name, the target the union of its annotations, crowds are
+/// ignored pixels. A category that a picture has as a crowd only is no question about it.
 pub struct CocoInstances {
     name: String,
     file: PathBuf,
@@ -17,10 +18,12 @@ pub struct CocoInstances {
     /// Picture and place among its categories of each item.
     items: Vec<(usize, usize)>,
     questions: QuestionTemplates,
+    last: LastPicture,
 }
 
 struct Picture {
     path: PathBuf,
+    file_name: String,
     height: usize,
     width: usize,
     /// In the order of the category ids.
@@ -81,12 +84,17 @@ impl CocoInstances {
         }
         let mut pictures = Vec::new();
         let mut items = Vec::new();
-        for (id, categories) in found {
+        for (id, mut categories) in found {
             let image = &known[&id];
+            categories.retain(|_, areas| areas.iter().any(|area| !area.is_crowd));
+            if categories.is_empty() {
+                continue;
+            }
             items.extend((0..categories.len()).map(|category| (pictures.len(), category)));
             let named = |(id, areas): (i64, Vec<Area>)| Category { name: names[&id].clone(), areas };
             pictures.push(Picture {
                 path: images.join(&image.file_name),
+                file_name: image.file_name.clone(),
                 height: image.height,
                 width: image.width,
                 categories: categories.into_iter().map(named).collect(),
@@ -95,7 +103,14 @@ impl CocoInstances {
         if items.is_empty() {
             return Err(unreadable(file, "it has no annotations"));
         }
-        Ok(Self { name: name.to_owned(), file: file.to_owned(), pictures, items, questions })
+        Ok(Self {
+            name: name.to_owned(),
+            file: file.to_owned(),
+            pictures,
+            items,
+            questions,
+            last: LastPicture::default(),
+        })
     }
 }
 
@@ -116,7 +131,7 @@ impl ValidationDataset for CocoInstances {
         let (picture, category) = self.items[index];
         let picture = &self.pictures[picture];
         let Category { name, areas } = &picture.categories[category];
-        let image = decode(&picture.path)?;
+        let image = self.last.decode(&picture.path)?;
         if (image.width() as usize, image.height() as usize) != (picture.width, picture.height) {
             let reason = format!(
                 "it has {}x{} pixels, but {} says {}x{}",
@@ -141,18 +156,16 @@ impl ValidationDataset for CocoInstances {
             }
         }
         Ok(ValidationItem {
-            id: format!("{}: {}", self.name, picture.path.display()),
+            id: format!("{}: {}", self.name, picture.file_name),
             image,
             file: Some(picture.path.clone()),
             question: self.questions.short.fill(&name.to_lowercase()),
-            phrase: Some(name.clone()),
+            asked: Asked::Phrase(name.to_lowercase()),
+            masks: 1,
             answer: self.questions.answer.fill(&name.to_lowercase()),
             target,
-            exists: areas.iter().any(|area| !area.is_crowd),
+            exists: true,
             family: String::new(),
         })
     }
 }
-
-/// Value of ignored pixels in a target.
-const IGNORED: u8 = 255;

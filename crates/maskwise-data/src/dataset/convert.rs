@@ -1,30 +1,30 @@
 //! Writing a dataset in another layout.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde_json::json;
 
-use super::{DatasetError, JsonLine, MaskSource, ValidationDataset, ValidationItem};
+use super::{Asked, DatasetError, JsonLine, MaskSource, ValidationDataset, ValidationItem};
 use crate::atomic::{WriteError, write_atomic, write_new_folder};
 use crate::mask::labelme::{LabelMe, Shape};
 use crate::mask::png::write_rgb;
-use crate::mask::{Mask, outlines};
+use crate::mask::{IGNORED, Mask, outlines};
 
 /// A layout that datasets are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Ours: `<split>.jsonl` and `images/`; see [`JsonLine`]. Everything is kept.
+    /// Ours: `<split>.jsonl` and `images/`; see [`JsonLine`]. Of several masks of a question their union is kept, and no answer.
     JsonLines,
-    /// ReasonSeg's: `<split>/` with a picture and a LabelMe JSON for each question. Questions about what is not there cannot be kept.
+    /// ReasonSeg's: `<split>/` with a picture and a LabelMe JSON for each question. Whole questions become sentences, to which its reader adds
+    /// that a mask is wanted.
     ReasonSeg,
     /// COCO's instances: `<split>.json` and `images/`. Each question's text is a category, each mask an annotation in run lengths, ignored
-    /// pixels are a crowd. Questions about what is not there cannot be kept.
+    /// pixels are a crowd.
     Coco,
-    /// LabelMe's: `<split>/` with a picture and a JSON, in which each question's text is a label. Questions about what is not there cannot
-    /// be kept.
+    /// LabelMe's: `<split>/` with a picture and a JSON, in which each question's text is a label.
     LabelMe,
 }
 
@@ -33,7 +33,8 @@ pub enum Target {
 pub struct Converted {
     /// Questions written.
     pub questions: usize,
-    /// Questions that the layout cannot hold.
+    /// Questions that the layout cannot hold. Only ours can hold those about what is not there. COCO and LabelMe cannot hold a second question of
+    /// the same words about a picture, LabelMe only one set of ignored pixels a picture.
     pub left_out: usize,
 }
 
@@ -85,6 +86,8 @@ struct Writer {
     lines: Vec<JsonLine>,
     coco: Coco,
     label_me: BTreeMap<usize, LabelMe>,
+    /// The texts of each picture's questions so far, and the pixels that its first one ignores.
+    asked: BTreeMap<usize, (BTreeSet<String>, Mask)>,
 }
 
 #[derive(Default, Serialize)]
@@ -111,12 +114,13 @@ impl Writer {
             lines: Vec::new(),
             coco: Coco::default(),
             label_me: BTreeMap::new(),
+            asked: BTreeMap::new(),
         })
     }
 
-    /// Whether the layout can hold the question.
+    /// Writes a question down, if the layout can hold it.
     fn add(&mut self, index: usize, picture: usize, item: &ValidationItem) -> Result<bool, ConvertError> {
-        if self.target != Target::JsonLines && !item.exists {
+        if !self.can_hold(picture, item) {
             return Ok(false);
         }
         match self.target {
@@ -137,15 +141,30 @@ impl Writer {
             Target::LabelMe => {
                 let name = self.picture(&self.split.clone(), picture, item)?;
                 let (width, height) = size(item);
+                let is_new = !self.label_me.contains_key(&picture);
                 let file = self.label_me.entry(picture).or_insert_with(|| LabelMe::new(&name, height, width));
-                file.add_mask(text(item), &mask(item, 1), 0.0);
-                let ignored = mask(item, IGNORED);
-                if !ignored.is_empty() && !file.shapes.iter().any(|shape| shape.label == "ignore") {
-                    file.add_mask("ignore", &ignored, 0.0);
+                file.add_mask(item.text(), &mask(item, 1), 0.0);
+                if is_new {
+                    file.add_mask("ignore", &mask(item, IGNORED), 0.0);
                 }
             }
         }
         Ok(true)
+    }
+
+    fn can_hold(&mut self, picture: usize, item: &ValidationItem) -> bool {
+        if self.target == Target::JsonLines {
+            return true;
+        }
+        if !item.exists || mask(item, 1).is_empty() {
+            return false;
+        }
+        if self.target == Target::ReasonSeg {
+            return true;
+        }
+        let ignored = mask(item, IGNORED);
+        let (texts, first) = self.asked.entry(picture).or_insert_with(|| (BTreeSet::new(), ignored.clone()));
+        (self.target == Target::Coco || *first == ignored) && texts.insert(item.text().to_lowercase())
     }
 
     /// The name of a picture's copy, which is made if it is not there yet.
@@ -182,8 +201,8 @@ impl Writer {
             }));
         }
         let mut value = serde_json::to_value(&file).unwrap_or_default();
-        value["text"] = json!([text(item)]);
-        value["is_sentence"] = json!(item.phrase.is_none());
+        value["text"] = json!([item.text()]);
+        value["is_sentence"] = json!(!matches!(item.asked, Asked::Phrase(_)));
         write_json(&self.folder.join(&self.split).join(name).with_extension("json"), &value)
     }
 
@@ -220,9 +239,9 @@ impl Coco {
             self.images.push(json!({"id": picture, "file_name": name, "width": width, "height": height}));
         }
         let next = self.names.len() + 1;
-        let category = *self.names.entry(text(item).to_owned()).or_insert(next);
+        let category = *self.names.entry(item.text().to_owned()).or_insert(next);
         if category == next {
-            self.categories.push(json!({"id": category, "name": text(item)}));
+            self.categories.push(json!({"id": category, "name": item.text()}));
         }
         for (value, is_crowd) in [(1, 0), (IGNORED, 1)] {
             let mask = mask(item, value);
@@ -243,21 +262,21 @@ impl Coco {
 fn line(image: String, item: &ValidationItem) -> JsonLine {
     let source = |value: u8| MaskSource::Code(mask(item, value).to_rle());
     let ignored = item.target.contains(&IGNORED);
+    let (question, phrase, sentence) = match &item.asked {
+        Asked::Question => (Some(item.question.clone()), None, None),
+        Asked::Phrase(text) => (None, Some(text.clone()), None),
+        Asked::Sentence(text) => (None, None, Some(text.clone())),
+    };
     JsonLine {
         image,
-        question: item.phrase.is_none().then(|| item.question.clone()),
-        phrase: item.phrase.clone(),
+        question,
+        phrase,
+        sentence,
         answer: None,
         masks: if item.exists { vec![source(1)] } else { Vec::new() },
         ignore: ignored.then(|| source(IGNORED)),
-        exists: None,
         family: (!item.family.is_empty()).then(|| item.family.clone()),
     }
-}
-
-/// What is asked for: a name, or a whole question.
-fn text(item: &ValidationItem) -> &str {
-    item.phrase.as_deref().unwrap_or(&item.question)
 }
 
 fn size(item: &ValidationItem) -> (usize, usize) {
@@ -280,6 +299,3 @@ fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ConvertError> {
         writer.write_all(b"\n")
     })?)
 }
-
-/// Value of ignored pixels in a target.
-const IGNORED: u8 = 255;

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::de::DeserializeOwned;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
 use super::DatasetError;
 use crate::image::{DecodeOptions, RgbImage, decode_path};
 
@@ -40,4 +42,25 @@ pub(super) fn list(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
 pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).map(str::to_lowercase);
     extension.is_some_and(|extension| extensions.contains(&&*extension))
+}
+
+/// The path of a dataset's file from the dataset's folder on, `/` between its parts: the same on every machine.
+pub(super) fn relative(path: &Path, root: &Path) -> String {
+    path.strip_prefix(root).unwrap_or(path).display().to_string().replace('\\', "/")
+}
+
+/// The picture that was decoded last: questions of one picture stand one after the other.
+#[derive(Default)]
+pub(super) struct LastPicture(Mutex<Option<(PathBuf, Arc<RgbImage>)>>);
+
+impl LastPicture {
+    pub(super) fn decode(&self, path: &Path) -> Result<Arc<RgbImage>, DatasetError> {
+        let held = || self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, image)) = held().as_ref().filter(|(last, _)| last == path) {
+            return Ok(image.clone());
+        }
+        let image = Arc::new(decode(path)?);
+        *held() = Some((path.to_owned(), image.clone()));
+        Ok(image)
+    }
 }

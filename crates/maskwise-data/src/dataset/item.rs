@@ -1,6 +1,7 @@
 use crate::mask::Mask;
 use ::image::RgbImage;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 /// What a training step takes from a dataset: one image with up to `num_classes_per_sample` conversations about it (spec 5.5).
 #[derive(Clone, Debug, PartialEq)]
@@ -27,20 +28,43 @@ pub struct TrainingConversation {
 pub struct ValidationItem {
     /// As [`TrainingItem::id`].
     pub id: String,
-    /// The picture.
-    pub image: RgbImage,
+    /// The picture; items of one picture share it.
+    pub image: Arc<RgbImage>,
     /// The picture's file; none for one that was drawn.
     pub file: Option<PathBuf>,
     /// The question as the person asks it, in its template.
     pub question: String,
-    /// What the template names, where the dataset has no whole question.
-    pub phrase: Option<String>,
-    /// The answer of the teacher-forced mode, with one `[SEG]`.
+    /// What the dataset itself says.
+    pub asked: Asked,
+    /// The answer; with a `[SEG]` for each mask that is meant, or that of a denial.
     pub answer: String,
-    /// Row-major values of the image's size: 1 inside, 0 outside, 255 ignored.
+    /// Row-major values of the image's size: 1 inside, 0 outside, 255 ignored. Of several masks their union.
     pub target: Vec<u8>,
+    /// How many masks are meant; a prediction is the union of as many.
+    pub masks: usize,
     /// Whether what is asked for is there; a false premise has an empty target.
     pub exists: bool,
     /// What kind of question it is, for tables by family; empty where the dataset does not say.
     pub family: String,
+}
+
+/// What a dataset says of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The whole question.
+    Question,
+    /// A name, which a template makes a question of.
+    Phrase(String),
+    /// A sentence, to which a template adds that a mask is wanted.
+    Sentence(String),
+}
+
+impl ValidationItem {
+    /// What the dataset itself says: the name, the sentence or the whole question.
+    pub fn text(&self) -> &str {
+        match &self.asked {
+            Asked::Question => &self.question,
+            Asked::Phrase(text) | Asked::Sentence(text) => text,
+        }
+    }
 }

@@ -5,9 +5,10 @@
 //! {"image": "images/7.jpg", "phrase": "the stapler", "masks": []}
 //! ```
 //!
-//! `question` is asked as it stands, `phrase` is put into the words of a template. `masks` has one mask for each `[SEG]` of the answer, as COCO
-//! RLE or as the path of a picture that is black outside; without a mask what is asked for is not there. `answer`, `ignore` (a mask of pixels that
-//! count nowhere), `exists` and `family` may be left out. Lines about one picture stand one after the other.
+//! `question` is asked as it stands; a `phrase` is put into the words of a template, a `sentence` gets its request for a mask from one. `masks` has
+//! one mask for each `[SEG]` of the answer, as COCO RLE or as the path of a picture that is black outside; without a mask what is asked for is not
+//! there. `answer`, `ignore` (a mask of pixels that an evaluation does not count) and `family` may be left out. Lines about one picture stand one
+//! after the other.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
@@ -18,13 +19,13 @@ use std::sync::Arc;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
-use super::files::{decode, unreadable};
+use super::files::{LastPicture, decode, unreadable};
+use super::{Asked, ValidationDataset, ValidationItem};
 use super::{
     Composition, Convention, DatasetError, SampleRng, TrainingConversation, TrainingDataset, TrainingItem,
 };
-use super::{ValidationDataset, ValidationItem};
-use crate::mask::Mask;
 use crate::mask::rle::Rle;
+use crate::mask::{IGNORED, Mask};
 use crate::text::QuestionTemplates;
 
 /// A line.
@@ -39,17 +40,17 @@ pub struct JsonLine {
     /// What is asked for, to be put into the words of a template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phrase: Option<String>,
+    /// A sentence that asks for something, to which a template adds that a mask is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sentence: Option<String>,
     /// The answer with a `[SEG]` for each mask.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<String>,
     /// What is meant.
     pub masks: Vec<MaskSource>,
-    /// What counts neither as inside nor as outside.
+    /// What an evaluation counts neither as inside nor as outside; for training it is outside, as in the reference.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignore: Option<MaskSource>,
-    /// Whether what is asked for is there; if it has a mask, where this is left out.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub exists: Option<bool>,
     /// What kind of question it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<String>,
@@ -73,6 +74,8 @@ pub enum MaskSource {
 struct Place {
     start: u64,
     bytes: usize,
+    /// Its number in the file, from 1.
+    number: usize,
 }
 
 /// A file whose lines are read one by one.
@@ -122,7 +125,7 @@ impl Lines {
                     _ => lines.pictures.push(index..index + 1),
                 }
                 last = Some(named.image);
-                lines.places.push(Place { start, bytes });
+                lines.places.push(Place { start, bytes, number });
                 lines.picture_of.push(lines.pictures.len() as u32 - 1);
             }
             start += bytes as u64;
@@ -134,8 +137,8 @@ impl Lines {
     }
 
     fn line(&self, index: usize) -> Result<JsonLine, DatasetError> {
-        let Place { start, bytes } = self.places[index];
-        let wrong = |reason: String| unreadable(&self.file, format!("question {index}: {reason}"));
+        let Place { start, bytes, .. } = self.places[index];
+        let wrong = |reason: String| self.wrong(index, &reason);
         let read = || {
             let mut file = File::open(&self.file)?;
             file.seek(SeekFrom::Start(start))?;
@@ -145,8 +148,8 @@ impl Lines {
         };
         let text = read().map_err(|error: std::io::Error| wrong(error.to_string()))?;
         let line: JsonLine = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-        if line.question.is_some() == line.phrase.is_some() {
-            return Err(wrong("it needs one of \"question\" and \"phrase\"".to_owned()));
+        if [&line.question, &line.phrase, &line.sentence].iter().filter(|text| text.is_some()).count() != 1 {
+            return Err(wrong("it needs one of \"question\", \"phrase\" and \"sentence\"".to_owned()));
         }
         let segs = line.answer.as_ref().map(|answer| answer.matches("[SEG]").count());
         if let Some(segs) = segs.filter(|segs| *segs != line.masks.len()) {
@@ -157,7 +160,11 @@ impl Lines {
     }
 
     fn id(&self, line: &JsonLine) -> String {
-        format!("{}: {}", self.name, self.folder.join(&line.image).display())
+        format!("{}: {}", self.name, line.image)
+    }
+
+    fn wrong(&self, index: usize, reason: &str) -> DatasetError {
+        unreadable(&self.file, format!("line {}: {reason}", self.places[index].number))
     }
 
     /// A mask of a picture of this size.
@@ -168,22 +175,28 @@ impl Lines {
         width: usize,
         height: usize,
     ) -> Result<Mask, DatasetError> {
-        let mask = match source {
-            MaskSource::Code(code) => code.decode(),
+        let unfit = |found: (usize, usize)| {
+            let reason = format!("a mask has {}x{} pixels, its picture {width}x{height}", found.0, found.1);
+            Err(self.wrong(index, &reason))
+        };
+        match source {
+            MaskSource::Code(code) => {
+                let [rows, columns] = code.size();
+                if (columns, rows) != (width, height) {
+                    return unfit((columns, rows));
+                }
+                Ok(code.decode())
+            }
             MaskSource::File(path) => {
                 let picture = decode(&self.folder.join(path))?;
-                let inside: Vec<u8> = picture.pixels().map(|pixel| u8::from(pixel.0 != [0; 3])).collect();
-                Mask { width: picture.width() as usize, height: picture.height() as usize, data: inside }
+                let size = (picture.width() as usize, picture.height() as usize);
+                if size != (width, height) {
+                    return unfit(size);
+                }
+                let data = picture.pixels().map(|pixel| u8::from(pixel.0 != [0; 3])).collect();
+                Ok(Mask { width, height, data })
             }
-        };
-        if (mask.width, mask.height) != (width, height) {
-            let reason = format!(
-                "question {index}: a mask has {}x{} pixels, its picture {width}x{height}",
-                mask.width, mask.height
-            );
-            return Err(unreadable(&self.file, reason));
         }
-        Ok(mask)
     }
 
     fn masks(
@@ -227,22 +240,24 @@ impl JsonLines {
         size: (usize, usize),
     ) -> Result<TrainingConversation, DatasetError> {
         let masks = self.lines.masks(index, line, size.0, size.1)?;
-        let phrase = line.phrase.as_deref().unwrap_or_default();
-        let question = match &line.question {
-            Some(question) => question.clone(),
-            None => self.composition.short_question(rng, phrase),
+        let question = match (&line.question, &line.phrase, &line.sentence) {
+            (Some(question), ..) => question.clone(),
+            (None, Some(phrase), _) => self.composition.short_question(rng, &phrase.to_lowercase()),
+            (None, None, sentence) => {
+                self.composition.long_question(rng, sentence.as_deref().unwrap_or_default())
+            }
         };
         let answer = match (&line.answer, masks.len()) {
             (Some(answer), _) => answer.clone(),
             (None, 1) => self.composition.long_answer(rng),
             (None, 0) if self.composition.convention == Convention::Read => {
-                self.composition.denial(rng, if phrase.is_empty() { &question } else { phrase })
+                let asked = line.phrase.as_ref().or(line.sentence.as_ref()).unwrap_or(&question);
+                self.composition.denial(rng, asked)
             }
             (None, masks) => {
-                let reason = format!(
-                    "question {index}: it has {masks} masks and no answer; write one with a [SEG] for each mask"
-                );
-                return Err(unreadable(&self.lines.file, reason));
+                let reason =
+                    format!("it has {masks} masks and no answer; write one with a [SEG] for each mask");
+                return Err(self.lines.wrong(index, &reason));
             }
         };
         Ok(TrainingConversation { rounds: vec![(question, answer)], masks })
@@ -272,6 +287,7 @@ impl TrainingDataset for JsonLines {
 pub struct JsonLinesValidation {
     lines: Lines,
     questions: QuestionTemplates,
+    pictures: LastPicture,
 }
 
 impl JsonLinesValidation {
@@ -285,7 +301,8 @@ impl JsonLinesValidation {
         split: &str,
         questions: QuestionTemplates,
     ) -> Result<Self, DatasetError> {
-        Ok(Self { lines: Lines::open(name, folder, split)?, questions })
+        let lines = Lines::open(name, folder, split)?;
+        Ok(Self { lines, questions, pictures: LastPicture::default() })
     }
 }
 
@@ -304,7 +321,8 @@ impl ValidationDataset for JsonLinesValidation {
 
     fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
         let line = self.lines.line(index)?;
-        let image = decode(&self.lines.folder.join(&line.image))?;
+        let file = self.lines.folder.join(&line.image);
+        let image = self.pictures.decode(&file)?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let mut target = vec![0; width * height];
         let mut paint = |mask: &Mask, value: u8| {
@@ -320,20 +338,28 @@ impl ValidationDataset for JsonLinesValidation {
         if let Some(ignore) = &line.ignore {
             paint(&self.lines.mask(index, ignore, width, height)?, IGNORED);
         }
-        let phrase = line.phrase.as_deref().unwrap_or_default();
+        let (question, asked) = match (&line.question, &line.phrase, &line.sentence) {
+            (Some(question), ..) => (question.clone(), Asked::Question),
+            (None, Some(phrase), _) => {
+                let phrase = phrase.to_lowercase();
+                (self.questions.short.fill(&phrase), Asked::Phrase(phrase))
+            }
+            (None, None, sentence) => {
+                let sentence = sentence.clone().unwrap_or_default();
+                (self.questions.long.fill(&sentence), Asked::Sentence(sentence))
+            }
+        };
         Ok(ValidationItem {
             id: self.lines.id(&line),
             image,
-            file: Some(self.lines.folder.join(&line.image)),
-            question: line.question.clone().unwrap_or_else(|| self.questions.short.fill(phrase)),
-            answer: line.answer.clone().unwrap_or_else(|| self.questions.answer.fill(phrase)),
+            file: Some(file),
+            question,
+            asked,
+            answer: line.answer.unwrap_or_else(|| self.questions.answer.0.clone()),
             target,
-            exists: line.exists.unwrap_or(!line.masks.is_empty()),
-            phrase: line.phrase,
+            masks: line.masks.len(),
+            exists: !line.masks.is_empty(),
             family: line.family.unwrap_or_default(),
         })
     }
 }
-
-/// Value of ignored pixels in a target.
-const IGNORED: u8 = 255;

@@ -2,11 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use super::files::{decode, has_extension, list, read_json, unreadable};
-use super::{DatasetError, ValidationDataset, ValidationItem};
-use crate::mask::labelme::{LabelMe, Shape};
+use serde::Deserialize;
+
+use super::files::{LastPicture, has_extension, list, read_json, unreadable};
+use super::{Asked, DatasetError, ValidationDataset, ValidationItem};
 use crate::mask::polygon::rasterize;
-use crate::mask::{Mask, Polygon};
+use crate::mask::{IGNORED, Mask, Polygon};
 use crate::text::QuestionTemplates;
 
 /// All labels of all LabelMe files of a folder: the phrase is the label, the target what its polygons enclose by the even-odd rule.
@@ -17,18 +18,35 @@ pub struct LabelMeFolder {
     /// Picture and label of each item.
     items: Vec<(usize, String)>,
     questions: QuestionTemplates,
+    last: LastPicture,
 }
 
 struct Picture {
     json: PathBuf,
     image: PathBuf,
-    content: LabelMe,
+    content: Content,
+}
+
+/// What is read of a LabelMe file; the rest, the picture itself among it, is passed over.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Content {
+    shapes: Vec<Shape>,
+    image_path: String,
+    image_height: usize,
+    image_width: usize,
+}
+
+#[derive(Deserialize)]
+struct Shape {
+    label: String,
+    points: Vec<[f64; 2]>,
+    #[serde(default)]
+    shape_type: Option<String>,
 }
 
 /// The label of what is ignored.
 const IGNORE: &str = "ignore";
-/// Value of ignored pixels in a target.
-const IGNORED: u8 = 255;
 
 impl LabelMeFolder {
     /// Opens a folder; its JSON files are read, its pictures are not.
@@ -39,7 +57,7 @@ impl LabelMeFolder {
         let mut pictures = Vec::new();
         let mut items: Vec<(usize, String)> = Vec::new();
         for json in list(folder)?.into_iter().filter(|path| has_extension(path, &["json"])) {
-            let content: LabelMe = read_json(&json)?;
+            let content: Content = read_json(&json)?;
             let mut labels: Vec<String> = Vec::new();
             for shape in content.shapes.iter().filter(|shape| shape.label != IGNORE) {
                 if !labels.contains(&shape.label) {
@@ -52,14 +70,14 @@ impl LabelMeFolder {
         if items.is_empty() {
             return Err(unreadable(folder, "it has no LabelMe files (.json) with shapes"));
         }
-        Ok(Self { name: name.to_owned(), pictures, items, questions })
+        Ok(Self { name: name.to_owned(), pictures, items, questions, last: LastPicture::default() })
     }
 }
 
 impl Picture {
     /// The pixels inside of the shapes with this label.
     fn mask(&self, label: &str) -> Result<Mask, DatasetError> {
-        let LabelMe { image_width, image_height, .. } = self.content;
+        let Content { image_width, image_height, .. } = self.content;
         let mut union = Mask::empty(image_width, image_height);
         for shape in self.content.shapes.iter().filter(|shape| shape.label == label) {
             let polygon = Polygon { outer: self.ring(shape)?, holes: Vec::new() };
@@ -71,7 +89,7 @@ impl Picture {
     }
 
     fn ring(&self, shape: &Shape) -> Result<Vec<[f64; 2]>, DatasetError> {
-        match (shape.shape_type.as_str(), &shape.points[..]) {
+        match (shape.shape_type.as_deref().unwrap_or("polygon"), &shape.points[..]) {
             ("polygon", points) if points.len() >= 3 => Ok(points.to_vec()),
             ("rectangle", &[[x0, y0], [x1, y1]]) => Ok(vec![[x0, y0], [x1, y0], [x1, y1], [x0, y1]]),
             (kind, points) => {
@@ -102,7 +120,7 @@ impl ValidationDataset for LabelMeFolder {
     fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
         let (picture, label) = &self.items[index];
         let picture = &self.pictures[*picture];
-        let image = decode(&picture.image)?;
+        let image = self.last.decode(&picture.image)?;
         let (width, height) = (picture.content.image_width, picture.content.image_height);
         if (image.width() as usize, image.height() as usize) != (width, height) {
             let reason = format!(
@@ -121,11 +139,12 @@ impl ValidationDataset for LabelMeFolder {
             .filter(|(_, ignored)| *ignored == 1)
             .for_each(|(pixel, _)| *pixel = IGNORED);
         Ok(ValidationItem {
-            id: format!("{}: {}", self.name, picture.image.display()),
+            id: format!("{}: {}", self.name, picture.content.image_path),
             image,
             file: Some(picture.image.clone()),
             question: self.questions.short.fill(&label.to_lowercase()),
-            phrase: Some(label.clone()),
+            asked: Asked::Phrase(label.to_lowercase()),
+            masks: 1,
             answer: self.questions.answer.fill(&label.to_lowercase()),
             target,
             exists: true,

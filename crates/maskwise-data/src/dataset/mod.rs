@@ -25,7 +25,7 @@ pub use convert::{ConvertError, Converted, Target, convert};
 pub use error::DatasetError;
 pub use groups::{CORRECT_REFER_SEG, NEG_REFER_SEG, REFER_SEG, SEM_SEG, refer_group, semantic_group};
 pub use instruct::Instruct;
-pub use item::{TrainingConversation, TrainingItem, ValidationItem};
+pub use item::{Asked, TrainingConversation, TrainingItem, ValidationItem};
 pub use json_lines::{JsonLine, JsonLines, JsonLinesValidation, MaskSource};
 pub use label_me::LabelMeFolder;
 pub use loader::{Loader, LoaderConfig};

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::Serialize;
 
 use super::ValidationDataset;
+use crate::mask::IGNORED;
 
 /// What was found in a dataset.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -79,12 +80,12 @@ pub fn survey(items: &dyn ValidationDataset, on_progress: &mut dyn FnMut(usize))
                     |value: &dyn Fn(u8) -> bool| item.target.iter().filter(|pixel| value(**pixel)).count();
                 let inside = pixels(&|value| value == 1);
                 survey.absent += usize::from(!item.exists);
-                survey.with_ignored += usize::from(pixels(&|value| value == 255) > 0);
-                survey.with_overlaps += usize::from(pixels(&|value| !matches!(value, 0 | 1 | 255)) > 0);
+                survey.with_ignored += usize::from(pixels(&|value| value == IGNORED) > 0);
+                survey.with_overlaps += usize::from(pixels(&|value| !matches!(value, 0 | 1 | IGNORED)) > 0);
                 if !item.family.is_empty() {
                     *survey.families.entry(item.family.clone()).or_default() += 1;
                 }
-                let text = item.phrase.as_deref().unwrap_or(&item.question);
+                let text = item.text();
                 words.push(text.split_whitespace().count() as f64);
                 widths.push(f64::from(item.image.width()));
                 heights.push(f64::from(item.image.height()));

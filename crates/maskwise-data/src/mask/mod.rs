@@ -63,6 +63,9 @@ pub struct BoundingBox {
     pub height: usize,
 }
 
+/// Value of pixels in a target that count neither as inside nor as outside (spec 6.3).
+pub const IGNORED: u8 = 255;
+
 /// A binary mask, row-major: `data[y * width + x]` is 1 inside and 0 outside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mask {

@@ -26,4 +26,4 @@ pub use question::{Difficulty, Falsehood, Question, QuestionFamily, QuestionWeig
 pub use scene::{Scene, SceneConfig, SceneError, Thing, ThingPart};
 pub use sheet::contact_sheet;
 pub use split::{Split, is_unseen_pair};
-pub use world::{Sample, World};
+pub use world::{FirstPictures, Sample, World};

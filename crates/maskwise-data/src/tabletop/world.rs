@@ -4,9 +4,11 @@ use super::draw::Dice;
 use super::split::Split;
 use super::{Question, QuestionWeights, Scene, SceneConfig, SceneError, is_unseen_pair, question};
 use crate::dataset::{
-    DatasetError, SampleRng, TrainingConversation, TrainingDataset, TrainingItem, ValidationItem,
+    Asked, DatasetError, SampleRng, TrainingConversation, TrainingDataset, TrainingItem, ValidationDataset,
+    ValidationItem,
 };
 use rand::RngExt;
+use std::sync::Arc;
 
 /// A split of the Tabletop world: endlessly many pictures with questions, each a function of (seed, split, index).
 ///
@@ -93,11 +95,39 @@ impl World {
             exists: question.exists(),
             family: question.family.name().to_owned(),
             question: question.text,
-            phrase: None,
+            asked: Asked::Question,
             answer: question.answer,
-            image: scene.image,
+            image: Arc::new(scene.image),
+            masks: 1,
             file: None,
         })
+    }
+}
+
+/// The first pictures of a world, one question each.
+pub struct FirstPictures {
+    world: World,
+    count: usize,
+}
+
+impl FirstPictures {
+    /// The first `count` pictures of `world`.
+    pub fn new(world: World, count: usize) -> Self {
+        Self { world, count }
+    }
+}
+
+impl ValidationDataset for FirstPictures {
+    fn name(&self) -> &str {
+        "tabletop"
+    }
+
+    fn len(&self) -> usize {
+        self.count
+    }
+
+    fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
+        self.world.validation_item(index as u64)
     }
 }
 

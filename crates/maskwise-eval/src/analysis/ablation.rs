@@ -1,4 +1,5 @@
 use super::{AnalysisConfig, each_answer, overlap, refused, scores};
+use crate::run::prediction;
 use crate::{EvalError, Interval, Overlap};
 use maskwise::data::dataset::ValidationDataset;
 use maskwise::{MaskPrompting, Sampling, Segmenter, SimilarityPointsConfig};
@@ -48,7 +49,7 @@ pub fn ablation(
         &|scene, item, _| {
             let draw = |(_, prompting): &(&str, MaskPrompting)| {
                 let masks = scene.draw_again(prompting).map_err(refused(item))?;
-                Ok(overlap(masks.first().map(|mask| &mask.mask), item))
+                Ok(overlap(prediction(&masks, item).as_ref(), item))
             };
             prompts.iter().map(draw).collect()
         },

@@ -16,7 +16,7 @@ use crate::run::{PictureItems, each_picture, work};
 use crate::{AnswerMode, Conventions, EvalError, Interval, Overlap, Shard};
 use maskwise::data::dataset::{ValidationDataset, ValidationItem};
 use maskwise::mask::Mask;
-use maskwise::{Answer, AskMode, AskOptions, Scene, Segmenter};
+use maskwise::{Answer, AskOptions, Scene, Segmenter};
 use std::ops::ControlFlow;
 
 /// How the questions of an analysis are asked.
@@ -61,7 +61,7 @@ fn each_answer<T: Send>(
             };
             results.push(match item.exists {
                 true => {
-                    let answer = ask(scene, &item, config)?;
+                    let answer = ask(segmenter, scene, &item, config)?;
                     Some(look(scene, &item, &answer)?)
                 }
                 false => None,
@@ -83,11 +83,13 @@ fn each_answer<T: Send>(
     Ok(found)
 }
 
-fn ask(scene: &mut Scene, item: &ValidationItem, config: &AnalysisConfig) -> Result<Answer, EvalError> {
-    let mode = match config.answers {
-        AnswerMode::Generated => AskMode::Generate,
-        AnswerMode::TeacherForced => AskMode::TeacherForced(item.answer.clone()),
-    };
+fn ask(
+    segmenter: &Segmenter,
+    scene: &mut Scene,
+    item: &ValidationItem,
+    config: &AnalysisConfig,
+) -> Result<Answer, EvalError> {
+    let mode = config.answers.of(segmenter, item);
     let options = AskOptions { mode, max_new_tokens: config.max_new_tokens, ..AskOptions::default() };
     scene.ask_with(&item.question, &options, &mut |_| ControlFlow::Continue(())).map_err(refused(item))
 }
@@ -97,9 +99,9 @@ fn refused(item: &ValidationItem) -> impl Fn(maskwise::Error) -> EvalError + '_ 
     |error| EvalError::Model { id: item.id.clone(), source: Box::new(error) }
 }
 
-/// How the first of `masks` lies over the truth of `item`; a missing one covers nothing.
-fn overlap(masks: Option<&Mask>, item: &ValidationItem) -> Overlap {
-    match masks {
+/// How a mask lies over the truth of `item`; a missing one covers nothing.
+fn overlap(mask: Option<&Mask>, item: &ValidationItem) -> Overlap {
+    match mask {
         Some(mask) => Overlap::of(&mask.data, &item.target),
         None => Overlap::of(&vec![0; item.target.len()], &item.target),
     }

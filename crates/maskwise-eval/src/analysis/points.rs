@@ -1,4 +1,5 @@
 use super::{AnalysisConfig, each_answer, overlap, refused, scores};
+use crate::run::prediction;
 use crate::{EvalError, Interval, Overlap};
 use maskwise::data::dataset::ValidationDataset;
 use maskwise::draw::PointMark;
@@ -89,7 +90,7 @@ pub fn points(
                 let width = item.image.width() as usize;
                 let placed =
                     masks.first().map(|mask| place(&mask.points, &item.target, width)).unwrap_or_default();
-                Ok((overlap(masks.first().map(|mask| &mask.mask), item), placed))
+                Ok((overlap(prediction(&masks, item).as_ref(), item), placed))
             };
             settings.iter().map(draw).collect()
         },

@@ -1,4 +1,5 @@
 use super::{AnalysisConfig, each_answer, overlap, refused, scores};
+use crate::run::prediction;
 use crate::{EvalError, Interval, Overlap};
 use maskwise::data::dataset::{ValidationDataset, ValidationItem};
 use maskwise::{AnswerMask, MaskPrompting, Segmenter, SimilarityPointsConfig};
@@ -53,9 +54,9 @@ pub fn seg_token(
             let prompted = scene.draw_again(&alone).map_err(refused(item))?;
             Ok([
                 overlap(Some(&balanced), item),
-                overlap(prompted.first().map(|mask| &mask.mask), item),
+                overlap(prediction(&prompted, item).as_ref(), item),
                 best_threshold(own, item)?,
-                overlap(Some(&own.mask), item),
+                overlap(prediction(&answer.masks, item).as_ref(), item),
             ])
         },
         on_progress,

@@ -23,7 +23,7 @@ pub fn similarity_sheets(
 ) -> Result<Vec<PathBuf>, EvalError> {
     each_sheet(items, config, folder, on_progress, &|item| {
         let mut scene = segmenter.look(&item.image).map_err(refused(item))?;
-        let answer = ask(&mut scene, item, config)?;
+        let answer = ask(segmenter, &mut scene, item, config)?;
         let mut cells = vec![truth(item)];
         match answer.masks.first() {
             None => cells.push(note(&item.image, "no mask", &answer.text)),
@@ -49,7 +49,7 @@ pub fn compare_sheets(
         let mut cells = vec![truth(item)];
         for segmenter in segmenters {
             let mut scene = segmenter.look(&item.image).map_err(refused(item))?;
-            let answer = ask(&mut scene, item, config)?;
+            let answer = ask(segmenter, &mut scene, item, config)?;
             let name = &segmenter.identity().name;
             match answer.masks.first() {
                 None => cells.push(note(&item.image, name, &answer.text)),

@@ -7,7 +7,7 @@ use maskwise_data::dataset::{
     NEG_REFER_SEG, REFER_SEG, ReasonSeg, ReasonSegValidation, ReferValidation, SEM_SEG, Templates,
     TrainingDataset, ValidationDataset, ValidationItem, default_split_by, refer_group, semantic_group,
 };
-use maskwise_data::tabletop::{SceneConfig, Split, World};
+use maskwise_data::tabletop::{FirstPictures, SceneConfig, Split, World};
 use maskwise_data::text::QuestionTemplates;
 use std::path::Path;
 use std::sync::Arc;
@@ -127,34 +127,14 @@ impl ValidationSection {
         self.split.as_deref().unwrap_or("val")
     }
 
-    fn tabletop(&self) -> Result<TabletopItems, TrainError> {
+    fn tabletop(&self) -> Result<FirstPictures, TrainError> {
         let name = self.split.as_deref().unwrap_or(Split::Validation.name());
         let split =
             name.parse().map_err(|reason: String| TrainError::setting("data.validation.split", reason))?;
         let count = self.limit.ok_or_else(|| {
             TrainError::setting("data.validation.limit", "is missing; the Tabletop world has no end")
         })?;
-        Ok(TabletopItems { world: world(self.world_seed, split, self.size)?, count })
-    }
-}
-
-/// The first pictures of a split of the Tabletop world.
-struct TabletopItems {
-    world: World,
-    count: usize,
-}
-
-impl ValidationDataset for TabletopItems {
-    fn name(&self) -> &str {
-        "tabletop"
-    }
-
-    fn len(&self) -> usize {
-        self.count
-    }
-
-    fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
-        self.world.validation_item(index as u64)
+        Ok(FirstPictures::new(world(self.world_seed, split, self.size)?, count))
     }
 }
 

@@ -1,4 +1,4 @@
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 use maskwise_nn::ops;
 use serde::{Deserialize, Serialize};
 
@@ -18,7 +18,7 @@ pub struct LossWeights {
     /// Of the similarity map's binary cross entropy with the share of each cell that the mask covers, covered and free cells weighing the
     /// same in all: not in the papers, whose models start from weights that have learned to see. It shows a model from nothing where to look.
     pub similarity: f64,
-    /// Of the same entropy for the state that predicts each answer's first token, as it is after half of the language model's layers;
+    /// Of the same entropy for the state that predicts the first token of each conversation's first answer, as it is after half of the language model's layers;
     /// an answer without a mask has nothing covered. Not in the papers either: what says whether the thing is there has to find it first, and
     /// a model from nothing hardly learns that from the answers' words alone.
     pub halfway_similarity: f64,
@@ -130,7 +130,7 @@ fn mean(costs: &[Tensor]) -> Result<Option<Tensor>> {
 
 /// The balanced cross entropy `[maps]` of similarity maps `[maps, tokens]` with the share of each cell that is `covered`.
 fn similarity_costs(maps: &Tensor, covered: &Tensor, width: usize) -> Result<Tensor> {
-    let logits = (maps / (width as f64).sqrt())?;
+    let logits = (maps.to_dtype(DType::F32)? / (width as f64).sqrt())?;
     // softplus(−x) and softplus(x): what a covered and a free cell cost.
     let small = (logits.abs()?.neg()?.exp()? + 1.0)?.log()?;
     let (covered_costs, free_costs) = ((logits.neg()?.relu()? + &small)?, (logits.relu()? + &small)?);

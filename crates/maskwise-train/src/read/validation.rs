@@ -188,7 +188,7 @@ fn draw(
     };
     let truth = tinted(item.target.iter().map(|value| u8::from(*value == 1)).collect())?;
     let found = tinted(prediction.to_vec())?;
-    let mut similarity = item.image.clone();
+    let mut similarity = RgbImage::clone(&item.image);
     if let Some(mask) = segmented {
         let map_size = model.similarity_points.as_ref().map_or(336, |config| config.map_size);
         let map = full_resolution_map(&mask.similarity, (height, width), map_size)?;
@@ -204,7 +204,7 @@ fn draw(
             draw_points(&mut similarity, &marks, OverlayStyle::for_image(&item.image).point_radius);
         }
     }
-    let panels = [&item.image, &truth, &similarity, &found];
+    let panels: [&RgbImage; 4] = [&item.image, &truth, &similarity, &found];
     Ok(RgbImage::from_fn(4 * width as u32, height as u32, |x, y| {
         *panels[x as usize / width].get_pixel(x % width as u32, y)
     }))

@@ -6,10 +6,9 @@ use serde::Deserialize;
 
 use crate::dataset::DatasetError;
 use crate::dataset::files::{parse_json, read_bytes, unreadable};
+use crate::mask::IGNORED;
 use crate::mask::fill_poly::{Canvas, MAX_COORDINATE};
 
-/// Value of ignored pixels in a target.
-pub(super) const IGNORED: u8 = 255;
 /// Corners of the polygon that stands for a circle.
 const CIRCLE_CORNERS: usize = 128;
 

@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use super::composition::single;
 use super::files::{decode, has_extension, list, read_json, unreadable};
+use super::{Asked, ValidationDataset, ValidationItem};
 use super::{Composition, DatasetError, SampleRng, TrainingConversation, TrainingDataset, TrainingItem};
-use super::{ValidationDataset, ValidationItem};
 use crate::mask::Mask;
 use crate::text::QuestionTemplates;
 use annotation::Annotation;
@@ -221,19 +221,21 @@ impl ValidationDataset for ReasonSegValidation {
         let image = decode(path)?;
         let target = annotation.target(&json, image.width() as usize, image.height() as usize)?;
         let text = &annotation.texts[0];
-        let (question, phrase, family) = match annotation.is_sentence {
-            true => (self.questions.long.fill(text), None, "long"),
+        let (question, asked, family) = match annotation.is_sentence {
+            true => (self.questions.long.fill(text), Asked::Sentence(text.clone()), "long"),
             false => {
                 let phrase = text.to_lowercase();
-                (self.questions.short.fill(&phrase), Some(phrase), "short")
+                (self.questions.short.fill(&phrase), Asked::Phrase(phrase), "short")
             }
         };
+        let file = path.file_name().unwrap_or_default().display();
         Ok(ValidationItem {
-            id: format!("{}: {}", self.folder.name, path.display()),
-            image,
+            id: format!("{}: {file}", self.folder.name),
+            image: Arc::new(image),
             file: Some(path.clone()),
             question,
-            phrase,
+            asked,
+            masks: 1,
             answer: self.questions.answer.0.clone(),
             target,
             exists: true,

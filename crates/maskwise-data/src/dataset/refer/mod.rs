@@ -2,15 +2,15 @@
 
 mod files;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rand::RngExt;
 
 use super::composition::single;
-use super::files::decode;
+use super::files::{LastPicture, decode, relative};
+use super::{Asked, ValidationDataset, ValidationItem};
 use super::{Composition, Convention, DatasetError, SampleRng, TrainingDataset, TrainingItem};
-use super::{ValidationDataset, ValidationItem};
 use crate::mask::Mask;
 use crate::text::QuestionTemplates;
 use files::Split;
@@ -105,6 +105,8 @@ pub struct ReferValidation {
     /// Image and sentence of each item.
     items: Vec<(usize, usize)>,
     questions: QuestionTemplates,
+    pictures: LastPicture,
+    root: PathBuf,
 }
 
 impl ReferValidation {
@@ -124,7 +126,8 @@ impl ReferValidation {
         let images = split.images.iter().enumerate();
         let items =
             images.flat_map(|(image, at)| (0..at.sentences.len()).map(move |sentence| (image, sentence)));
-        Ok(Self { name, items: items.collect(), split, questions })
+        let items = items.collect();
+        Ok(Self { name, items, split, questions, pictures: LastPicture::default(), root: root.to_owned() })
     }
 }
 
@@ -147,12 +150,13 @@ impl ValidationDataset for ReferValidation {
         let sentence = &image.sentences[sentence];
         let phrase = sentence.text.to_lowercase().trim().to_owned();
         Ok(ValidationItem {
-            id: format!("{}: {}", self.name, image.path.display()),
-            image: decode(&image.path)?,
+            id: format!("{}: {}", self.name, relative(&image.path, &self.root)),
+            image: self.pictures.decode(&image.path)?,
             file: Some(image.path.clone()),
             question: self.questions.short.fill(&phrase),
             answer: self.questions.answer.fill(&phrase),
-            phrase: Some(phrase),
+            asked: Asked::Phrase(phrase),
+            masks: 1,
             target: self.split.target(image, sentence)?,
             exists: sentence.exists,
             family: sentence.exists.to_string(),

@@ -23,10 +23,10 @@ pub(super) fn write(
                 image: image.clone(),
                 question: Some(question.text.clone()),
                 phrase: None,
+                sentence: None,
                 answer: Some(question.answer.clone()),
                 masks: if question.exists() { vec![mask()] } else { Vec::new() },
                 ignore: None,
-                exists: None,
                 family: Some(question.family.name().to_owned()),
             };
             serde_json::to_writer(&mut lines, &line).map_err(|error| super::failed(&file, error.into()))?;

@@ -4,6 +4,7 @@ use crate::error::Result;
 use crate::heads::similarity_points::{self, SimilarityPoints, SimilarityPointsConfig};
 use crate::sam::{PointPrompt, Prompts, postprocess_masks};
 use candle_core::{DType, Tensor};
+use serde::{Deserialize, Serialize};
 
 type TensorResult<T> = candle_core::Result<T>;
 
@@ -19,7 +20,7 @@ pub struct SegmentInputs<'a> {
 }
 
 /// What of a `[SEG]` prompts SAM.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct MaskPrompting {
     /// How points are made of the similarity; none for a prompt without points.
     pub points: Option<SimilarityPointsConfig>,
