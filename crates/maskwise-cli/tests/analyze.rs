@@ -27,7 +27,10 @@ fn the_grid_of_points() {
     let ran = run(analyze(&["points", "tabletop", "--count", "8", "-o", text(&output)]).args(grid));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     assert!(ran.stdout.starts_with("embedded:maskwise-mini, tabletop test\n\n| t_pos | t_neg |"), "{ran:?}");
-    assert_eq!(files_below(&output), ["points.csv", "points.json", "points.md", "points.tex"]);
+    assert_eq!(
+        files_below(&output),
+        ["points.csv", "points.json", "points.md", "points.png", "points.svg", "points.tex"]
+    );
     let cells = json(&output.join("points.json"));
     let cells = cells.as_array().unwrap();
     assert_eq!(cells.len(), 4);

@@ -21,7 +21,7 @@ mod table;
 
 pub use analysis::{
     AblationRow, AnalysisConfig, PointsCell, PointsGrid, SegTokenRow, ablation, compare_sheets, points,
-    seg_token, similarity_sheets,
+    points_chart, seg_token, similarity_sheets,
 };
 pub use benchmark::{Benchmark, REFER};
 pub use compare::{Change, Comparison};

@@ -330,7 +330,7 @@ impl<'a> Scene<'a> {
             scores,
             points,
             similarity: segmented.similarity,
-            projector_similarity: similarity(self.image_tokens()?, state)?,
+            projector_similarity: similarity(&self.image_tokens()?.squeeze(0)?, state)?,
             decoder: DecoderStates {
                 tokens: segmented.decoder_tokens,
                 image: segmented.decoder_image,

@@ -149,7 +149,8 @@ impl Segmenter {
         self.parameters
     }
 
-    /// A fingerprint of the model's files: 16 hexadecimal digits that other weights do not have.
+    /// A fingerprint of the files of the model, and of a tower and a SAM that were named besides it: names, sizes, and content, of large files the
+    /// first and the last MiB.
     ///
     /// # Errors
     /// When a file cannot be read.

@@ -9,8 +9,10 @@ use indicatif::ProgressBar;
 use maskwise::Segmenter;
 use maskwise::atomic::write_atomic;
 use maskwise::data::dataset::ValidationDataset;
+use maskwise::mask::png::write_rgb;
 use maskwise_eval::{
-    AnalysisConfig, PointsGrid, Table, ablation, compare_sheets, points, seg_token, similarity_sheets,
+    AnalysisConfig, PointsGrid, Table, ablation, compare_sheets, points, points_chart, seg_token,
+    similarity_sheets,
 };
 use serde::Serialize;
 use std::io::Write;
@@ -123,7 +125,13 @@ fn run_points(arguments: &AnalyzePointsArguments, quiet: bool) -> anyhow::Result
     }
     let progress = &mut analysis.progress();
     let cells = points(&analysis.segmenter, analysis.items.as_ref(), &grid, &analysis.config, progress)?;
-    analysis.finish(&arguments.analysis, "points", &Table::of_points(&cells), &cells)
+    analysis.finish(&arguments.analysis, "points", &Table::of_points(&cells), &cells)?;
+    if let Some(folder) = &arguments.analysis.output {
+        let chart = points_chart(&cells, &analysis.title);
+        write_atomic(&folder.join("points.svg"), |writer| writer.write_all(chart.to_svg().as_bytes()))?;
+        write_rgb(&folder.join("points.png"), &chart.to_image())?;
+    }
+    Ok(())
 }
 
 fn run_compare(arguments: &AnalyzeCompareArguments, quiet: bool) -> anyhow::Result<()> {

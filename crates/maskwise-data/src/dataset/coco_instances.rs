@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::coco::{CocoFile, Segmentation};
-use super::files::{LastPicture, unreadable};
+use super::files::{LastPicture, check_size, unreadable};
 use super::{Asked, DatasetError, ValidationDataset, ValidationItem};
 use crate::mask::IGNORED;
 use crate::text::QuestionTemplates;
@@ -132,17 +132,7 @@ impl ValidationDataset for CocoInstances {
         let picture = &self.pictures[picture];
         let Category { name, areas } = &picture.categories[category];
         let image = self.last.decode(&picture.path)?;
-        if (image.width() as usize, image.height() as usize) != (picture.width, picture.height) {
-            let reason = format!(
-                "it has {}x{} pixels, but {} says {}x{}",
-                image.width(),
-                image.height(),
-                self.file.display(),
-                picture.width,
-                picture.height
-            );
-            return Err(unreadable(&picture.path, reason));
-        }
+        check_size(&image, &picture.path, (picture.width, picture.height), &self.file)?;
         let mut target = vec![0; picture.height * picture.width];
         // Crowds first, so that an instance lies above them.
         for is_crowd in [true, false] {

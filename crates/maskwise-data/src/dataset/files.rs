@@ -44,6 +44,24 @@ pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
     extension.is_some_and(|extension| extensions.contains(&&*extension))
 }
 
+/// Checks that a picture has the size (width, height) that `said_by` says.
+pub(super) fn check_size(
+    image: &RgbImage,
+    path: &Path,
+    (width, height): (usize, usize),
+    said_by: &Path,
+) -> Result<(), DatasetError> {
+    let found = (image.width() as usize, image.height() as usize);
+    if found == (width, height) {
+        return Ok(());
+    }
+    let said_by = said_by.display();
+    Err(unreadable(
+        path,
+        format!("it has {}x{} pixels, but {said_by} says {width}x{height}", found.0, found.1),
+    ))
+}
+
 /// The path of a dataset's file from the dataset's folder on, `/` between its parts: the same on every machine.
 pub(super) fn relative(path: &Path, root: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string().replace('\\', "/")

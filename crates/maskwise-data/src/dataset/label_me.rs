@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::files::{LastPicture, has_extension, list, read_json, unreadable};
+use super::files::{LastPicture, check_size, has_extension, list, read_json, unreadable};
 use super::{Asked, DatasetError, ValidationDataset, ValidationItem};
 use crate::mask::polygon::rasterize;
 use crate::mask::{IGNORED, Mask, Polygon};
@@ -121,16 +121,8 @@ impl ValidationDataset for LabelMeFolder {
         let (picture, label) = &self.items[index];
         let picture = &self.pictures[*picture];
         let image = self.last.decode(&picture.image)?;
-        let (width, height) = (picture.content.image_width, picture.content.image_height);
-        if (image.width() as usize, image.height() as usize) != (width, height) {
-            let reason = format!(
-                "it has {}x{} pixels, but {} says {width}x{height}",
-                image.width(),
-                image.height(),
-                picture.json.display()
-            );
-            return Err(unreadable(&picture.image, reason));
-        }
+        let size = (picture.content.image_width, picture.content.image_height);
+        check_size(&image, &picture.image, size, &picture.json)?;
         let mut target = picture.mask(label)?.data;
         let ignored = picture.mask(IGNORE)?.data;
         target

@@ -7,6 +7,7 @@
 use thiserror::Error;
 
 pub mod blend;
+pub mod chart;
 pub mod heat;
 pub mod overlay;
 pub mod sheet;

@@ -74,7 +74,7 @@ fn wrap(text: &str, letters: usize) -> Vec<String> {
 }
 
 /// Writes a line with its upper left corner at `(x, y)`; what does not fit is left out.
-fn write(image: &mut RgbImage, x: usize, y: usize, text: &str, colour: Rgb<u8>) {
+pub(super) fn write(image: &mut RgbImage, x: usize, y: usize, text: &str, colour: Rgb<u8>) {
     for (number, letter) in text.chars().enumerate() {
         for (row, bits) in font::rows(letter).into_iter().enumerate() {
             for column in (0..5).filter(|column| bits >> (4 - column) & 1 == 1) {

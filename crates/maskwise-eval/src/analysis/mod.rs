@@ -8,7 +8,7 @@ mod seg_token;
 mod sheets;
 
 pub use ablation::{AblationRow, ablation};
-pub use points::{PointsCell, PointsGrid, points};
+pub use points::{PointsCell, PointsGrid, points, points_chart};
 pub use seg_token::{SegTokenRow, seg_token};
 pub use sheets::{compare_sheets, similarity_sheets};
 

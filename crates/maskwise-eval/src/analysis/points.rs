@@ -3,6 +3,7 @@ use crate::run::prediction;
 use crate::{EvalError, Interval, Overlap};
 use maskwise::data::dataset::ValidationDataset;
 use maskwise::draw::PointMark;
+use maskwise::draw::chart::{Chart, ChartPoint, Series};
 use maskwise::{MaskPrompting, Segmenter, SimilarityPointsConfig, Thresholds};
 use serde::Serialize;
 
@@ -118,6 +119,21 @@ pub fn points(
         }
     };
     Ok(settings.iter().enumerate().map(cell).collect())
+}
+
+/// The gIoU of a grid against the number of points, a line for each pair of thresholds.
+pub fn points_chart(cells: &[PointsCell], title: &str) -> Chart {
+    let mut series: Vec<Series> = Vec::new();
+    for cell in cells {
+        let name = format!("t_pos {}, t_neg {}", cell.t_pos, cell.t_neg);
+        let Interval { mean, low, high } = cell.giou;
+        let point = ChartPoint { x: cell.num_points as f64, y: mean, low, high };
+        match series.iter_mut().find(|series| series.name == name) {
+            Some(series) => series.points.push(point),
+            None => series.push(Series { name, points: vec![point] }),
+        }
+    }
+    Chart { title: title.to_owned(), x_label: "points".to_owned(), y_label: "gIoU".to_owned(), series }
 }
 
 fn place(points: &[PointMark], target: &[u8], width: usize) -> Placed {
