@@ -34,4 +34,4 @@ demo:
 
 # A random READ-7B in the published layout, about 15 GB: for trying whether a machine can hold it.
 random-7b folder:
-    cargo run --release -p maskwise-models --example random_checkpoint -- 7b crates/maskwise-mini/model {{folder}}
+    cargo run --release -p maskwise-models --example random_checkpoint -- 7b tests/tiny-read/model {{folder}}

@@ -23,6 +23,13 @@ const COMMANDS: [&str; 14] = [
     "man",
 ];
 
+/// Commands of commands.
+const PARTS: [(&str, &[&str]); 3] = [
+    ("analyze", &["points", "ablate", "seg-token", "similarity", "compare"]),
+    ("dataset", &["check", "stats", "show", "convert"]),
+    ("eval", &["merge", "compare"]),
+];
+
 #[test]
 fn help_of_every_command() {
     let ran = run(maskwise().arg("--help"));
@@ -80,6 +87,9 @@ fn man_pages_for_every_command() {
     let ran = run(maskwise().arg("man").arg(&pages));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""));
     let mut expected: Vec<String> = COMMANDS.iter().map(|command| format!("maskwise-{command}.1")).collect();
+    for (command, parts) in PARTS {
+        expected.extend(parts.iter().map(|part| format!("maskwise-{command}-{part}.1")));
+    }
     expected.push("maskwise.1".to_owned());
     expected.sort();
     assert_eq!(files_below(&pages), expected);
