@@ -28,9 +28,9 @@ docs:
 deny:
     cargo deny check
 
-# Answers a question with the committed tiny model.
+# Answers a question with the embedded model.
 demo:
-    cargo run --release -p maskwise-cli -- segment assets/demo/shapes-a.png "Segment the blue circle."
+    cargo run --release -p maskwise-cli -- segment assets/demo/tabletop-a.jpg "Please point to the part of the scissors that is held in the hand."
 
 # A random READ-7B in the published layout, about 15 GB: for trying whether a machine can hold it.
 random-7b folder:

@@ -12,9 +12,9 @@ use std::path::Path;
 
 /// The README's picture, question and answer, and which picture of the Tabletop world's test split (seed 1) it is.
 const PICTURE: &str = "tabletop-a.jpg";
-const QUESTION: &str = "Show me which part of the flower attracts the bees.";
-const ANSWER: &str = "Sure, the petals of the flower: [SEG] .";
-const NUMBER: u64 = 73;
+const QUESTION: &str = "Please point to the part of the scissors that is held in the hand.";
+const ANSWER: &str = "Sure, the handles of the scissors: [SEG] .";
+const NUMBER: u64 = 194;
 
 const NAMED: &str = "the embedded model maskwise-mini, version 1, answers; --model takes another\n";
 
@@ -74,8 +74,8 @@ fn it_says_what_is_not_there() {
     assert_eq!((ran.code, ran.stdout.as_str()), (1, DENIAL), "{ran:?}");
 }
 
-const ABSENT: &str = "Where is the elephant?";
-const DENIAL: &str = "There is no elephant here.\n  no mask: there is no [SEG] in the answer\n";
+const ABSENT: &str = "Where is the dog?";
+const DENIAL: &str = "There is no dog here.\n";
 
 #[test]
 fn it_chats() {
@@ -105,7 +105,7 @@ fn it_is_as_good_as_its_card_says() {
     };
     let giou = answers.iter().map(iou).sum::<f64>() / answers.len() as f64;
     let see = answers.iter().filter(|answer| answer["exists"] == found(answer)).count();
-    assert!(giou > 0.4 && see > 48, "gIoU {giou}, {see} of 64 seen rightly");
+    assert!(giou > 0.48 && see >= 52, "gIoU {giou}, {see} of 64 seen rightly");
 }
 
 /// Shapes without a name in the world, and a picture that is none of it: an answer, not a failure.

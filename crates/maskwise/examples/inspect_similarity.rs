@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run -p maskwise --example inspect_similarity -- \
-//!     embedded assets/demo/shapes-a.png "Segment the blue circle." similarity.png
+//!     embedded assets/demo/tabletop-a.jpg "Please point to the part of the scissors that is held in the hand." similarity.png
 //! ```
 
 #![allow(clippy::print_stdout)] // A program for the terminal.

@@ -2,7 +2,7 @@
 //!
 //! ```sh
 //! cargo run -p maskwise --example several_questions -- \
-//!     embedded assets/demo/shapes-a.png "Segment the blue circle." "Where is the red circle?"
+//!     embedded assets/demo/tabletop-a.jpg "Please point to the part of the scissors that is held in the hand." "Where is the dog?"
 //! ```
 
 #![allow(clippy::print_stdout)] // A program for the terminal.

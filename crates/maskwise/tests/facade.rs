@@ -20,7 +20,7 @@ const BLUE_CIRCLE: &str = "Segment the blue circle.";
 
 /// A picture of the Tabletop world's test split about which the embedded model answers well.
 #[cfg(feature = "embedded-model")]
-const EMBEDDED_PICTURE: u64 = 73;
+const EMBEDDED_PICTURE: u64 = 194;
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
