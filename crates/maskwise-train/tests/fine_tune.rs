@@ -69,8 +69,9 @@ fn a_few_pictures_of_ones_own_teach_a_model() {
     let mean = |losses: &[f64]| losses.iter().sum::<f64>() / losses.len() as f64;
     let (before, after) = (mean(&seen.mask_losses[..3]), mean(&seen.mask_losses[9..]));
     assert!(after < 0.75 * before, "{:?}", seen.mask_losses);
-    // Image tokens and SAM's embedding of five pictures.
-    assert_eq!(fs::read_dir(folder.path().join("runs/features")).unwrap().count(), 10);
+    // Image tokens and SAM's embedding of the three pictures trained on; of the two others SAM's only where the answer has a mask.
+    let kept = fs::read_dir(folder.path().join("runs/features")).unwrap().count();
+    assert!((8..=10).contains(&kept), "{kept}");
     let drawn = config.run.folder.join("pictures/step-000012");
     assert_eq!(fs::read_dir(drawn).unwrap().count(), 1);
 
