@@ -23,6 +23,7 @@ impl Table {
             "positives inside",
             "negatives outside",
         ];
+        let share = |share: Option<f64>| share.map_or_else(|| "–".to_owned(), |share| format!("{share:.3}"));
         let row = |cell: &PointsCell| {
             vec![
                 cell.t_pos.to_string(),
@@ -31,8 +32,8 @@ impl Table {
                 cell.count.to_string(),
                 cell.giou.to_string(),
                 cell.ciou.to_string(),
-                format!("{:.3}", cell.positives_inside),
-                format!("{:.3}", cell.negatives_outside),
+                share(cell.positives_inside),
+                share(cell.negatives_outside),
             ]
         };
         Self::new(&columns, cells.iter().map(row))

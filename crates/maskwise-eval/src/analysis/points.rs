@@ -38,10 +38,10 @@ pub struct PointsCell {
     pub giou: Interval,
     /// Cumulative IoU.
     pub ciou: Interval,
-    /// Share of the positive points that lie inside of the truth.
-    pub positives_inside: f64,
-    /// Share of the negative points that lie outside of it.
-    pub negatives_outside: f64,
+    /// Share of the positive points that lie inside of the truth; none without such a point.
+    pub positives_inside: Option<f64>,
+    /// Share of the negative points that lie outside of it; none without such a point.
+    pub negatives_outside: Option<f64>,
 }
 
 /// How many points of a sort there are, and how many lie where they should.
@@ -114,11 +114,15 @@ pub fn points(
             count: drawn.len(),
             giou,
             ciou,
-            positives_inside: sum.inside as f64 / sum.positives.max(1) as f64,
-            negatives_outside: sum.outside as f64 / sum.negatives.max(1) as f64,
+            positives_inside: share(sum.inside, sum.positives),
+            negatives_outside: share(sum.outside, sum.negatives),
         }
     };
     Ok(settings.iter().enumerate().map(cell).collect())
+}
+
+fn share(part: usize, whole: usize) -> Option<f64> {
+    (whole > 0).then(|| part as f64 / whole as f64)
 }
 
 /// The gIoU of a grid against the number of points, a line for each pair of thresholds.
