@@ -170,6 +170,29 @@ fn reason_seg(folder: &Path) -> Benchmark {
 }
 
 #[test]
+fn the_same_questions_in_another_layout_have_the_same_answers() {
+    use maskwise::data::dataset::{Target, convert};
+    use maskwise::data::text::QuestionTemplates;
+    use maskwise::tabletop::{Layout, SceneConfig, Split, World, write_layout};
+    let folder = tempfile::tempdir().unwrap();
+    let (refer, ours) = (folder.path().join("refer"), folder.path().join("ours"));
+    let world = World::new(1, Split::Test, SceneConfig::default()).unwrap();
+    write_layout(&world, Layout::FpRefCoco, &refer, 3, &mut |_| ()).unwrap();
+    let published = Benchmark::refer(refer, "fprefcoco", None, "test".to_owned());
+    let items = published.open(QuestionTemplates::bare()).unwrap();
+    convert(items.as_ref(), Target::JsonLines, &ours, "val", &mut |_| ()).unwrap();
+    let segmenter = segmenter();
+    let asked = |benchmark: Benchmark| {
+        let mut evaluation = run(&segmenter, &config(benchmark, None));
+        evaluation.samples.iter_mut().for_each(|sample| sample.id.clear());
+        evaluation.samples
+    };
+    let (one, two) = (asked(published), asked(Benchmark::JsonLines { data: ours, split: "val".to_owned() }));
+    assert!(one.len() > 10 && one.iter().any(|sample| sample.found()), "{one:?}");
+    assert_eq!(one, two);
+}
+
+#[test]
 fn an_item_that_fails_stops_the_run_or_is_written_down() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
