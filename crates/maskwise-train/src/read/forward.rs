@@ -33,11 +33,11 @@ pub(super) struct Target {
     pub(super) is_first: bool,
 }
 
-/// States of packed positions, `[positions, width]`, normalised.
+/// States of packed positions, `[positions, width]`.
 pub(super) struct States {
-    /// After all layers.
+    /// After all layers, normalised.
     pub(super) last: Tensor,
-    /// After half of the layers; none where layers are recomputed.
+    /// After half of the layers, not normalised; none where layers are recomputed.
     pub(super) halfway: Option<Tensor>,
 }
 
@@ -110,7 +110,7 @@ impl<'a> Packing<'a> {
                 },
             )?,
         };
-        let halfway = halfway.map(|state| language_model.normalize(&state)?.squeeze(0)).transpose()?;
+        let halfway = halfway.map(|state: Tensor| state.squeeze(0)).transpose()?;
         Ok(States { last: last.squeeze(0)?, halfway })
     }
 

@@ -255,6 +255,7 @@ fn halfway_similarity(
     if positions.is_empty() {
         return Ok(());
     }
+    let states = model.language_model.normalize(states)?;
     let image_states = states.narrow(0, packing.image_start(), model.image_tokens())?;
     let positions = Tensor::from_slice(&positions, positions.len(), states.device())?;
     let maps = states.index_select(&positions, 0)?.matmul(&image_states.t()?)?;
