@@ -53,7 +53,7 @@ fn prompts_and_similarity_by_themselves() {
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     let rows = json(&output.join("ablation.json"));
     let names: Vec<&str> =
-        rows.as_array().unwrap().iter().map(|row| row["prompt"].as_str().unwrap()).collect();
+        rows.as_array().unwrap().iter().map(|row| row["mask_from"].as_str().unwrap()).collect();
     assert_eq!(names, ["[SEG] alone", "points alone", "both, discrete points", "both, DtoC"]);
 
     let ran = run(&mut analyze(&["seg-token", "tabletop", "--count", "8", "-o", text(&output)]));
@@ -73,7 +73,8 @@ fn pictures_of_similarity_and_of_several_models() {
     assert_eq!((ran.code, ran.stderr.as_str(), ran.stdout.lines().count()), (0, "", 2), "{ran:?}");
     assert_eq!(files_below(&output), ["000000.png", "000001.png"]);
     let sheet = image::open(output.join("000000.png")).unwrap();
-    assert!(sheet.width() >= 2 * sheet.height() / 2);
+    // Truth, four maps and the mask, each 256 pixels wide and a margin.
+    assert_eq!(sheet.width(), 6 * (256 + 12));
 
     let both = folder.path().join("both");
     let model = tiny_read();

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
 use thiserror::Error;
 
 /// Why a file was not written. In every case the destination is as it was before.
@@ -97,6 +98,17 @@ where
         return Err(WriteError::NoFolder { path: path.to_path_buf(), folder: folder.to_path_buf() });
     }
     write_and_rename(&target, folder, write).map_err(|source| WriteError::from_io(path, source))
+}
+
+/// Writes `value` as indented JSON with a line end after it, all of it or nothing.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_json(path: &Path, value: &impl Serialize) -> Result<(), WriteError> {
+    write_atomic(path, |writer| {
+        serde_json::to_writer_pretty(&mut *writer, value)?;
+        writer.write_all(b"\n")
+    })
 }
 
 /// Makes the folder at `folder`, which must be new or empty, through `fill`, all of it or nothing: `fill` gets a temporary folder beside

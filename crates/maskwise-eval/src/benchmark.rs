@@ -65,11 +65,6 @@ pub enum Benchmark {
     },
 }
 
-/// The last part of a path, which is the same on every machine.
-fn last(path: &Path) -> String {
-    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
-}
-
 /// The datasets of [`Benchmark::Refer`].
 pub const REFER: [&str; 10] = [
     "refclef",
@@ -187,7 +182,7 @@ impl Benchmark {
             Self::ReasonSeg { data, split } => vec![data.join(split)],
             Self::JsonLines { data, split } => vec![data.join(format!("{split}.jsonl"))],
             Self::Coco { data, .. } => vec![data.clone()],
-            Self::LabelMe { data } => json_files(data)?,
+            Self::LabelMe { data } => LabelMeFolder::files(data)?,
             Self::Refer { data, dataset, split_by, .. } => {
                 let folder = data.join(dataset);
                 vec![folder.join(format!("refs({split_by}).p")), folder.join("instances.json")]
@@ -206,12 +201,7 @@ impl Benchmark {
     }
 }
 
-fn json_files(folder: &Path) -> Result<Vec<PathBuf>, EvalError> {
-    let failed = |error| EvalError::io(folder, error);
-    let entries = std::fs::read_dir(folder).map_err(failed)?;
-    let mut paths =
-        entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>, std::io::Error>>().map_err(failed)?;
-    paths.retain(|path| path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json")));
-    paths.sort();
-    Ok(paths)
+/// The last part of a path, which is the same on every machine.
+fn last(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
 }

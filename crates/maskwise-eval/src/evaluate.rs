@@ -5,6 +5,7 @@ use crate::{
 };
 use maskwise::Segmenter;
 use maskwise::atomic::write_new_folder;
+use maskwise::data::dataset::ValidationDataset;
 use std::path::{Path, PathBuf};
 
 /// An evaluation.
@@ -22,18 +23,17 @@ pub struct EvaluateConfig {
     pub resume: bool,
 }
 
-/// Asks `segmenter` the questions of the benchmark. `on_progress` hears (items done, items in all) first and after each.
+/// Asks `segmenter` the questions of the benchmark, opened with its [`Segmenter::question_templates`] as `items`. `on_progress` hears (items done, items in all) first and after each.
 ///
 /// # Errors
 /// When the benchmark or the folder cannot be opened, an item fails under [`OnError::Stop`](crate::OnError::Stop), or the system refuses.
 /// What the folder holds by then stays, to be resumed.
 pub fn evaluate(
     segmenter: &Segmenter,
+    items: &dyn ValidationDataset,
     config: &EvaluateConfig,
     on_progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Evaluation, EvalError> {
-    let templates = segmenter.question_templates();
-    let items = config.benchmark.open(templates.clone())?;
     let record = RunRecord {
         maskwise: env!("CARGO_PKG_VERSION").to_owned(),
         data: config.benchmark.fingerprint()?,
@@ -43,11 +43,11 @@ pub fn evaluate(
         model: segmenter.identity().clone(),
         weights: segmenter.fingerprint()?,
         prompting: segmenter.mask_prompting(),
-        templates,
+        templates: segmenter.question_templates(),
         answers: config.ask.answers,
         max_new_tokens: config.ask.max_new_tokens,
     };
-    let total = work(items.as_ref(), config.shard, 0).iter().map(ExactSizeIterator::len).sum();
+    let total = work(items, config.shard, 0).iter().map(ExactSizeIterator::len).sum();
     let (mut folder, mut done) = match &config.output {
         Some(path) if config.resume => {
             let (folder, done) = RunFolder::resume(path, record.clone())?;
@@ -56,10 +56,10 @@ pub fn evaluate(
         Some(path) => (Some(RunFolder::create(path, record.clone())?), 0),
         None => (None, 0),
     };
-    let pictures = work(items.as_ref(), config.shard, done);
+    let pictures = work(items, config.shard, done);
     on_progress(done, total);
     let mut samples = Vec::new();
-    ask(segmenter, items.as_ref(), &pictures, &config.ask, &mut |measured: Measured| {
+    ask(segmenter, items, &pictures, &config.ask, &mut |measured: Measured| {
         if let Some(folder) = &mut folder {
             folder.add(&measured)?;
         }
@@ -75,7 +75,7 @@ pub fn evaluate(
     }
 }
 
-/// Sums a whole evaluation up and writes its tables and its report into `output`, where one is given.
+/// Sums a whole evaluation of `items` up and writes its tables and its report into `output`, where one is given.
 ///
 /// # Errors
 /// [`EvalError::NearRandom`] where the figures look like those of random weights and `accept_random` does not say that this is meant;
@@ -83,13 +83,14 @@ pub fn evaluate(
 /// read again or the system refuses.
 pub fn finish(
     evaluation: &Evaluation,
+    items: &dyn ValidationDataset,
     conventions: Conventions,
     output: Option<&Path>,
     accept_random: bool,
 ) -> Result<Summary, EvalError> {
     let summary = summarize(evaluation, conventions, accept_random)?;
     if let Some(output) = output {
-        write_results(evaluation, &summary, output)?;
+        write_results(evaluation, items, &summary, output)?;
     }
     Ok(summary)
 }
@@ -105,9 +106,16 @@ pub fn finish_merged(
     accept_random: bool,
 ) -> Result<Summary, EvalError> {
     let summary = summarize(evaluation, conventions, accept_random)?;
+    let RunRecord { benchmark, data, templates, .. } = &evaluation.record;
+    if benchmark.fingerprint()? != *data {
+        let reason =
+            format!("{} has changed since it was asked; the report cannot show it", benchmark.name());
+        return Err(EvalError::Benchmark(reason));
+    }
+    let items = benchmark.open(templates.clone())?;
     write_new_folder(output, |part| {
         evaluation.write(part)?;
-        write_results(evaluation, &summary, part)
+        write_results(evaluation, items.as_ref(), &summary, part)
     })?;
     Ok(summary)
 }
@@ -134,14 +142,12 @@ fn summarize(
     Ok(summary)
 }
 
-fn write_results(evaluation: &Evaluation, summary: &Summary, folder: &Path) -> Result<(), EvalError> {
+fn write_results(
+    evaluation: &Evaluation,
+    items: &dyn ValidationDataset,
+    summary: &Summary,
+    folder: &Path,
+) -> Result<(), EvalError> {
     evaluation.write_tables(folder, summary)?;
-    let RunRecord { benchmark, data, items, templates, .. } = &evaluation.record;
-    let opened = benchmark.open(templates.clone())?;
-    if opened.len() != *items || benchmark.fingerprint()? != *data {
-        let reason =
-            format!("{} has changed since it was asked; the report cannot show it", benchmark.name());
-        return Err(EvalError::Benchmark(reason));
-    }
-    write_report(folder, evaluation, summary, opened.as_ref())
+    write_report(folder, evaluation, summary, items)
 }

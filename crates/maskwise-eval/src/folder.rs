@@ -5,7 +5,7 @@
 //! All but the timings are the same bytes whatever the number of threads, and whether the run was broken off or cut into shards.
 
 use crate::{AnswerMode, Benchmark, EvalError, Measured, Sample, Shard, Summary};
-use maskwise::atomic::write_atomic;
+use maskwise::atomic::{write_atomic, write_json};
 use maskwise::data::text::QuestionTemplates;
 use maskwise::{MaskPrompting, ModelIdentity, Timings};
 use serde::de::DeserializeOwned;
@@ -241,13 +241,6 @@ fn write_line(writer: &mut BufWriter<File>, value: &impl Serialize) -> io::Resul
     serde_json::to_writer(&mut *writer, value)?;
     writer.write_all(b"\n")?;
     writer.flush()
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), EvalError> {
-    Ok(write_atomic(path, |writer| {
-        serde_json::to_writer_pretty(&mut *writer, value)?;
-        writer.write_all(b"\n")
-    })?)
 }
 
 fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, EvalError> {

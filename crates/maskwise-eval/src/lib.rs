@@ -20,8 +20,8 @@ mod summary;
 mod table;
 
 pub use analysis::{
-    AblationRow, AnalysisConfig, PointsCell, PointsGrid, SegTokenRow, ablation, compare_sheets, points,
-    points_chart, seg_token, similarity_sheets,
+    AnalysisConfig, MaskRow, PointsCell, PointsGrid, ablation, compare_sheets, points, points_chart,
+    seg_token, similarity_sheets,
 };
 pub use benchmark::{Benchmark, REFER};
 pub use compare::{Change, Comparison};

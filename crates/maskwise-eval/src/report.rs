@@ -3,7 +3,7 @@
 use crate::{EvalError, Evaluation, Sample, SampleOutcome, Summary};
 use maskwise::atomic::write_atomic;
 use maskwise::data::dataset::ValidationDataset;
-use maskwise::draw::{Layer, OverlayStyle, overlay, palette_color};
+use maskwise::draw::{Layer, OverlayStyle, overlay, palette_color, side_by_side};
 use maskwise::image::RgbImage;
 use maskwise::mask::{Mask, png};
 use std::fmt::Write;
@@ -77,10 +77,7 @@ fn picture(sample: &Sample, items: &dyn ValidationDataset) -> Result<RgbImage, E
     };
     let truth = Mask::from_values(&truth, height, width).map_err(|error| unfit(error.to_string()))?;
     let prediction = sample.mask.as_ref().map_or_else(|| Mask::empty(width, height), |mask| mask.decode());
-    let panels = [RgbImage::clone(&item.image), tinted(&truth, 1)?, tinted(&prediction, 0)?];
-    Ok(RgbImage::from_fn(3 * width as u32, height as u32, |x, y| {
-        *panels[x as usize / width].get_pixel(x % width as u32, y)
-    }))
+    Ok(side_by_side(&[&item.image, &tinted(&truth, 1)?, &tinted(&prediction, 0)?]))
 }
 
 fn card(sample: &Sample, picture: &str, summary: &Summary) -> String {

@@ -1,4 +1,4 @@
-use crate::{AblationRow, EvalError, PointsCell, SegTokenRow};
+use crate::{EvalError, MaskRow, PointsCell};
 use maskwise::atomic::write_atomic;
 use std::fmt::{self, Display, Formatter};
 use std::path::Path;
@@ -39,18 +39,10 @@ impl Table {
         Self::new(&columns, cells.iter().map(row))
     }
 
-    /// A table of the rows of Table 6.
-    pub fn of_ablation(rows: &[AblationRow]) -> Self {
-        let row = |row: &AblationRow| {
-            vec![row.prompt.to_owned(), row.count.to_string(), row.giou.to_string(), row.ciou.to_string()]
-        };
-        Self::new(&["prompt", "n", "gIoU [95 %]", "cIoU [95 %]"], rows.iter().map(row))
-    }
-
-    /// A table of the rows of Table 1.
-    pub fn of_seg_token(rows: &[SegTokenRow]) -> Self {
-        let row = |row: &SegTokenRow| {
-            vec![row.way.to_owned(), row.count.to_string(), row.giou.to_string(), row.ciou.to_string()]
+    /// A table of the rows of Table 6 or Table 1.
+    pub fn of_masks(rows: &[MaskRow]) -> Self {
+        let row = |row: &MaskRow| {
+            vec![row.mask_from.to_owned(), row.count.to_string(), row.giou.to_string(), row.ciou.to_string()]
         };
         Self::new(&["mask from", "n", "gIoU [95 %]", "cIoU [95 %]"], rows.iter().map(row))
     }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // The lints exempt test functions, not their helpers.
 
+use maskwise::data::dataset::ValidationDataset;
 use maskwise::hub::Environment;
 use maskwise::tabletop::QuestionWeights;
 use maskwise::{ModelSource, Segmenter, SegmenterOptions};
@@ -33,10 +34,19 @@ fn config(benchmark: Benchmark, output: Option<PathBuf>) -> EvaluateConfig {
     EvaluateConfig { benchmark, shard: Shard::default(), ask, output, resume: false }
 }
 
+fn opened(segmenter: &Segmenter, config: &EvaluateConfig) -> Box<dyn ValidationDataset> {
+    config.benchmark.open(segmenter.question_templates()).unwrap()
+}
+
+fn asked(segmenter: &Segmenter, config: &EvaluateConfig) -> Result<Evaluation, EvalError> {
+    evaluate(segmenter, opened(segmenter, config).as_ref(), config, &mut |_, _| ())
+}
+
 fn run(segmenter: &Segmenter, config: &EvaluateConfig) -> Evaluation {
-    let evaluation = evaluate(segmenter, config, &mut |_, _| ()).unwrap();
+    let evaluation = asked(segmenter, config).unwrap();
     if config.shard.of == 1 {
-        finish(&evaluation, Conventions::default(), config.output.as_deref(), true).unwrap();
+        let items = opened(segmenter, config);
+        finish(&evaluation, items.as_ref(), Conventions::default(), config.output.as_deref(), true).unwrap();
     }
     evaluation
 }
@@ -84,9 +94,11 @@ fn a_run_leaves_the_same_bytes_whole_broken_off_sharded_and_on_any_number_of_thr
     fs::write(broken.join("samples.jsonl"), &lines[..half]).unwrap();
     let mut seen = Vec::new();
     let resumed = EvaluateConfig { resume: true, ..config(tabletop(9), Some(broken.clone())) };
-    let evaluation = evaluate(&segmenter, &resumed, &mut |done, total| seen.push((done, total))).unwrap();
+    let items = opened(&segmenter, &resumed);
+    let evaluation =
+        evaluate(&segmenter, items.as_ref(), &resumed, &mut |done, total| seen.push((done, total))).unwrap();
     assert_eq!((seen[0], seen.len()), ((4, 9), 6), "four were kept, five asked");
-    finish(&evaluation, Conventions::default(), Some(&broken), true).unwrap();
+    finish(&evaluation, items.as_ref(), Conventions::default(), Some(&broken), true).unwrap();
     assert!(content(&broken) == expected, "resumed");
 
     let mut shards = Vec::new();
@@ -110,10 +122,10 @@ fn a_folder_of_another_run_is_not_continued() {
     let segmenter = segmenter();
     let first = config(tabletop(2), Some(folder.path().join("out")));
     run(&segmenter, &first);
-    let again = evaluate(&segmenter, &first, &mut |_, _| ()).unwrap_err().to_string();
+    let again = asked(&segmenter, &first).unwrap_err().to_string();
     assert!(again.contains("holds an evaluation already"), "{again}");
     let other = EvaluateConfig { resume: true, benchmark: tabletop(3), ..first };
-    let refused = evaluate(&segmenter, &other, &mut |_, _| ()).unwrap_err().to_string();
+    let refused = asked(&segmenter, &other).unwrap_err().to_string();
     assert!(refused.contains("`benchmark` is") || refused.contains("`items` is"), "{refused}");
 }
 
@@ -182,12 +194,13 @@ fn the_same_questions_in_another_layout_have_the_same_answers() {
     let items = published.open(QuestionTemplates::bare()).unwrap();
     convert(items.as_ref(), Target::JsonLines, &ours, "val", &mut |_| ()).unwrap();
     let segmenter = segmenter();
-    let asked = |benchmark: Benchmark| {
+    let answers = |benchmark: Benchmark| {
         let mut evaluation = run(&segmenter, &config(benchmark, None));
         evaluation.samples.iter_mut().for_each(|sample| sample.id.clear());
         evaluation.samples
     };
-    let (one, two) = (asked(published), asked(Benchmark::JsonLines { data: ours, split: "val".to_owned() }));
+    let (one, two) =
+        (answers(published), answers(Benchmark::JsonLines { data: ours, split: "val".to_owned() }));
     assert!(one.len() > 10 && one.iter().any(|sample| sample.found()), "{one:?}");
     assert_eq!(one, two);
 }
@@ -212,13 +225,20 @@ fn an_item_that_fails_stops_the_run_or_is_written_down() {
             .all(|sample| sample.answer.contains("[SEG]") && sample.outcome != SampleOutcome::Declined)
     );
     fs::write(data.join("test/000001.jpg"), b"not a picture").unwrap();
-    let error = evaluate(&segmenter, &forced(OnError::Stop), &mut |_, _| ()).unwrap_err();
+    let error = asked(&segmenter, &forced(OnError::Stop)).unwrap_err();
     assert!(matches!(error, EvalError::Dataset(_)) && error.to_string().contains("000001.jpg"), "{error}");
     let skipped = run(&segmenter, &forced(OnError::Skip));
     assert_eq!(skipped.samples[1].outcome, SampleOutcome::Failed);
     assert!(skipped.samples[1].error.as_ref().unwrap().contains("000001.jpg"));
     assert_eq!(skipped.samples[2], sound.samples[2]);
-    let summary = finish(&skipped, Conventions::default(), None, true).unwrap();
+    let summary = finish(
+        &skipped,
+        opened(&segmenter, &forced(OnError::Skip)).as_ref(),
+        Conventions::default(),
+        None,
+        true,
+    )
+    .unwrap();
     assert_eq!((summary.failed, summary.all().unwrap().count), (1, 2));
 }
 

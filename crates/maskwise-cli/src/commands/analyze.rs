@@ -7,7 +7,7 @@ use crate::ui::Progress;
 use anyhow::Context;
 use indicatif::ProgressBar;
 use maskwise::Segmenter;
-use maskwise::atomic::write_atomic;
+use maskwise::atomic::{write_atomic, write_json};
 use maskwise::data::dataset::ValidationDataset;
 use maskwise::mask::png::write_rgb;
 use maskwise_eval::{
@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &AnalyzeArguments, quiet: bool) -> anyhow::Result<E
                 &analysis.config,
                 &mut analysis.progress(),
             )?;
-            analysis.finish(arguments, "ablation", &Table::of_ablation(&rows), &rows)?;
+            analysis.finish(arguments, "ablation", &Table::of_masks(&rows), &rows)?;
         }
         AnalyzeCommand::SegToken(arguments) => {
             let analysis = Analysis::open(arguments, quiet)?;
@@ -44,7 +44,7 @@ pub(crate) fn run(arguments: &AnalyzeArguments, quiet: bool) -> anyhow::Result<E
                 &analysis.config,
                 &mut analysis.progress(),
             )?;
-            analysis.finish(arguments, "seg-token", &Table::of_seg_token(&rows), &rows)?;
+            analysis.finish(arguments, "seg-token", &Table::of_masks(&rows), &rows)?;
         }
         AnalyzeCommand::Similarity(arguments) => {
             let folder = pictures_folder(arguments)?;
@@ -105,10 +105,7 @@ impl Analysis {
         write!(std::io::stdout(), "{}\n\n{table}", self.title)?;
         if let Some(folder) = &arguments.output {
             table.write(folder, name)?;
-            write_atomic(&folder.join(format!("{name}.json")), |writer| {
-                serde_json::to_writer_pretty(&mut *writer, rows)?;
-                writer.write_all(b"\n")
-            })?;
+            write_json(&folder.join(format!("{name}.json")), rows)?;
         }
         Ok(())
     }

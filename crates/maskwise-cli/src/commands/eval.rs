@@ -25,6 +25,7 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
     };
     let benchmark = arguments.tabletop.benchmark(name, &arguments.place)?;
     let segmenter = arguments.model.load(|_, _| ())?;
+    let items = benchmark.open(segmenter.question_templates())?;
     let config = EvaluateConfig {
         benchmark,
         shard: arguments.shard.unwrap_or_default(),
@@ -41,7 +42,7 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
         resume: arguments.resume,
     };
     let bar = Progress::new(quiet).count("evaluating");
-    let evaluation = evaluate(&segmenter, &config, &mut |done, total| {
+    let evaluation = evaluate(&segmenter, items.as_ref(), &config, &mut |done, total| {
         bar.set_length(total as u64);
         bar.set_position(done as u64);
     })?;
@@ -58,8 +59,13 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
         return Ok(Ending::Done);
     }
     let scoring = &arguments.scoring;
-    let summary =
-        finish(&evaluation, scoring.conventions(), config.output.as_deref(), scoring.accept_random)?;
+    let summary = finish(
+        &evaluation,
+        items.as_ref(),
+        scoring.conventions(),
+        config.output.as_deref(),
+        scoring.accept_random,
+    )?;
     print(&evaluation, &summary)
 }
 

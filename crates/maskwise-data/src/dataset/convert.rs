@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::{Asked, DatasetError, JsonLine, MaskSource, ValidationDataset, ValidationItem};
-use crate::atomic::{WriteError, write_atomic, write_new_folder};
+use crate::atomic::{WriteError, write_atomic, write_json, write_new_folder};
 use crate::mask::labelme::{LabelMe, Shape};
 use crate::mask::png::write_rgb;
 use crate::mask::{IGNORED, Mask, outlines};
@@ -86,8 +86,16 @@ struct Writer {
     lines: Vec<JsonLine>,
     coco: Coco,
     label_me: BTreeMap<usize, LabelMe>,
-    /// The texts of each picture's questions so far, and the pixels that its first one ignores.
-    asked: BTreeMap<usize, (BTreeSet<String>, Mask)>,
+    at_hand: Option<AtHand>,
+}
+
+/// The picture whose questions are being written: those of a picture stand one after the other.
+struct AtHand {
+    picture: usize,
+    /// The texts of its questions so far.
+    texts: BTreeSet<String>,
+    /// The pixels that its first question ignores.
+    ignored: Mask,
 }
 
 #[derive(Default, Serialize)]
@@ -114,7 +122,7 @@ impl Writer {
             lines: Vec::new(),
             coco: Coco::default(),
             label_me: BTreeMap::new(),
-            asked: BTreeMap::new(),
+            at_hand: None,
         })
     }
 
@@ -163,8 +171,13 @@ impl Writer {
             return true;
         }
         let ignored = mask(item, IGNORED);
-        let (texts, first) = self.asked.entry(picture).or_insert_with(|| (BTreeSet::new(), ignored.clone()));
-        (self.target == Target::Coco || *first == ignored) && texts.insert(item.text().to_lowercase())
+        let at_hand = match self.at_hand.take().filter(|at_hand| at_hand.picture == picture) {
+            Some(at_hand) => at_hand,
+            None => AtHand { picture, texts: BTreeSet::new(), ignored: ignored.clone() },
+        };
+        let at_hand = self.at_hand.insert(at_hand);
+        (self.target == Target::Coco || at_hand.ignored == ignored)
+            && at_hand.texts.insert(item.text().to_lowercase())
     }
 
     /// The name of a picture's copy, which is made if it is not there yet.
@@ -203,7 +216,7 @@ impl Writer {
         let mut value = serde_json::to_value(&file).unwrap_or_default();
         value["text"] = json!([item.text()]);
         value["is_sentence"] = json!(!matches!(item.asked, Asked::Phrase(_)));
-        write_json(&self.folder.join(&self.split).join(name).with_extension("json"), &value)
+        Ok(write_json(&self.folder.join(&self.split).join(name).with_extension("json"), &value)?)
     }
 
     fn finish(self) -> Result<(), ConvertError> {
@@ -291,11 +304,4 @@ fn mask(item: &ValidationItem, value: u8) -> Mask {
         _ => !matches!(*pixel, 0 | IGNORED),
     };
     Mask { width, height, data: item.target.iter().map(|pixel| u8::from(is_value(pixel))).collect() }
-}
-
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), ConvertError> {
-    Ok(write_atomic(path, |writer| {
-        serde_json::to_writer_pretty(&mut *writer, value)?;
-        writer.write_all(b"\n")
-    })?)
 }

@@ -49,6 +49,15 @@ struct Shape {
 const IGNORE: &str = "ignore";
 
 impl LabelMeFolder {
+    /// The JSON files of a folder, sorted by name.
+    ///
+    /// # Errors
+    /// A folder that cannot be listed.
+    pub fn files(folder: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+        let files = list(folder)?.into_iter();
+        Ok(files.filter(|path| has_extension(path, &["json"])).collect())
+    }
+
     /// Opens a folder; its JSON files are read, its pictures are not.
     ///
     /// # Errors
@@ -56,7 +65,7 @@ impl LabelMeFolder {
     pub fn open(name: &str, folder: &Path, questions: QuestionTemplates) -> Result<Self, DatasetError> {
         let mut pictures = Vec::new();
         let mut items: Vec<(usize, String)> = Vec::new();
-        for json in list(folder)?.into_iter().filter(|path| has_extension(path, &["json"])) {
+        for json in Self::files(folder)? {
             let content: Content = read_json(&json)?;
             let mut labels: Vec<String> = Vec::new();
             for shape in content.shapes.iter().filter(|shape| shape.label != IGNORE) {

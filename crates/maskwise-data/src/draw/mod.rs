@@ -6,6 +6,8 @@
 
 use thiserror::Error;
 
+use ::image::RgbImage;
+
 pub mod blend;
 pub mod chart;
 pub mod heat;
@@ -82,5 +84,13 @@ pub fn palette_color(index: usize) -> [u8; 3] {
     [5.0, 3.0, 1.0].map(|offset: f32| {
         let k = (offset + hue) % 6.0;
         (245.0 * (1.0 - 0.75 * k.min(4.0 - k).clamp(0.0, 1.0))) as u8
+    })
+}
+
+/// Pictures of one size beside each other, from left to right.
+pub fn side_by_side(pictures: &[&RgbImage]) -> RgbImage {
+    let (width, height) = pictures.first().map_or((1, 1), |picture| picture.dimensions());
+    RgbImage::from_fn(width * pictures.len() as u32, height, |x, y| {
+        *pictures[(x / width) as usize].get_pixel(x % width, y)
     })
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::Mask;
-use crate::atomic::{WriteError, write_atomic};
+use crate::atomic::{WriteError, write_json};
 
 /// Version of the format that we write.
 const VERSION: &str = "5.5.0";
@@ -90,10 +90,7 @@ impl LabelMe {
     /// # Errors
     /// [`WriteError`], which names `path`.
     pub fn write(&self, path: &Path) -> Result<(), WriteError> {
-        write_atomic(path, |writer| {
-            serde_json::to_writer_pretty(&mut *writer, self)?;
-            writer.write_all(b"\n")
-        })
+        write_json(path, self)
     }
 }
 

@@ -1,22 +1,8 @@
-use super::{AnalysisConfig, each_answer, overlap, refused, scores};
+use super::{AnalysisConfig, MaskRow, each_answer, overlap, refused};
 use crate::run::prediction;
-use crate::{EvalError, Interval, Overlap};
+use crate::{EvalError, Overlap};
 use maskwise::data::dataset::ValidationDataset;
 use maskwise::{MaskPrompting, Sampling, Segmenter, SimilarityPointsConfig};
-use serde::Serialize;
-
-/// A prompt and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct AblationRow {
-    /// What prompts SAM.
-    pub prompt: &'static str,
-    /// Questions.
-    pub count: usize,
-    /// Mean IoU.
-    pub giou: Interval,
-    /// Cumulative IoU.
-    pub ciou: Interval,
-}
 
 /// The rows of the paper's Table 6 on a trained model: the masks of the same answers from `[SEG]` alone, from points alone, and from both
 /// with points on whole pixels and moved by DtoC. The paper trains a model for each row; this asks what a single model makes of each
@@ -29,7 +15,7 @@ pub fn ablation(
     items: &dyn ValidationDataset,
     config: &AnalysisConfig,
     on_progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<AblationRow>, EvalError> {
+) -> Result<Vec<MaskRow>, EvalError> {
     let Some(points) = segmenter.mask_prompting().points else {
         return Err(EvalError::Benchmark(
             "this model prompts SAM without points; choose one of READ's".to_owned(),
@@ -56,9 +42,7 @@ pub fn ablation(
         on_progress,
     )?;
     let row = |(index, (prompt, _)): (usize, &(&'static str, MaskPrompting))| {
-        let overlaps: Vec<Overlap> = drawn.iter().map(|row| row[index]).collect();
-        let (giou, ciou) = scores(&overlaps);
-        AblationRow { prompt, count: drawn.len(), giou, ciou }
+        MaskRow::new(prompt, drawn.iter().map(|row| row[index]).collect())
     };
     Ok(prompts.iter().enumerate().map(row).collect())
 }

@@ -7,9 +7,9 @@ mod points;
 mod seg_token;
 mod sheets;
 
-pub use ablation::{AblationRow, ablation};
+pub use ablation::ablation;
 pub use points::{PointsCell, PointsGrid, points, points_chart};
-pub use seg_token::{SegTokenRow, seg_token};
+pub use seg_token::seg_token;
 pub use sheets::{compare_sheets, similarity_sheets};
 
 use crate::run::{PictureItems, each_picture, work};
@@ -17,6 +17,7 @@ use crate::{AnswerMode, Conventions, EvalError, Interval, Overlap, Shard};
 use maskwise::data::dataset::{ValidationDataset, ValidationItem};
 use maskwise::mask::Mask;
 use maskwise::{Answer, AskOptions, Scene, Segmenter};
+use serde::Serialize;
 use std::ops::ControlFlow;
 
 /// How the questions of an analysis are asked.
@@ -30,6 +31,26 @@ pub struct AnalysisConfig {
     pub jobs: usize,
     /// Only this many questions from the beginning of the benchmark.
     pub limit: Option<usize>,
+}
+
+/// A way to make masks of the same answers, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct MaskRow {
+    /// What the masks are made from.
+    pub mask_from: &'static str,
+    /// Questions.
+    pub count: usize,
+    /// Mean IoU.
+    pub giou: Interval,
+    /// Cumulative IoU.
+    pub ciou: Interval,
+}
+
+impl MaskRow {
+    fn new(mask_from: &'static str, overlaps: Vec<Overlap>) -> Self {
+        let (giou, ciou) = scores(&overlaps);
+        Self { mask_from, count: overlaps.len(), giou, ciou }
+    }
 }
 
 /// Asks every question about something that is there, and has `look` draw from the answer what it wants. The results come in the order of

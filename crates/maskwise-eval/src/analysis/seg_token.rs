@@ -1,22 +1,8 @@
-use super::{AnalysisConfig, each_answer, overlap, refused, scores};
+use super::{AnalysisConfig, MaskRow, each_answer, overlap, refused};
 use crate::run::prediction;
-use crate::{EvalError, Interval, Overlap};
+use crate::{EvalError, Overlap};
 use maskwise::data::dataset::{ValidationDataset, ValidationItem};
 use maskwise::{AnswerMask, MaskPrompting, Segmenter, SimilarityPointsConfig};
-use serde::Serialize;
-
-/// A way to make a mask of `[SEG]`, and what came of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct SegTokenRow {
-    /// The way.
-    pub way: &'static str,
-    /// Questions.
-    pub count: usize,
-    /// Mean IoU.
-    pub giou: Interval,
-    /// Cumulative IoU.
-    pub ciou: Interval,
-}
 
 /// The ways, in the order of the rows.
 const WAYS: [&str; 4] = [
@@ -39,7 +25,7 @@ pub fn seg_token(
     items: &dyn ValidationDataset,
     config: &AnalysisConfig,
     on_progress: &mut dyn FnMut(usize, usize),
-) -> Result<Vec<SegTokenRow>, EvalError> {
+) -> Result<Vec<MaskRow>, EvalError> {
     let own = segmenter.mask_prompting();
     let points = own.points.unwrap_or_else(SimilarityPointsConfig::read_7b);
     let alone = MaskPrompting { points: Some(points), text: false };
@@ -61,11 +47,8 @@ pub fn seg_token(
         },
         on_progress,
     )?;
-    let row = |(index, way): (usize, &'static str)| {
-        let overlaps: Vec<Overlap> = drawn.iter().map(|row| row[index]).collect();
-        let (giou, ciou) = scores(&overlaps);
-        SegTokenRow { way, count: drawn.len(), giou, ciou }
-    };
+    let row =
+        |(index, way): (usize, &'static str)| MaskRow::new(way, drawn.iter().map(|row| row[index]).collect());
     Ok(WAYS.into_iter().enumerate().map(row).collect())
 }
 

@@ -3,7 +3,9 @@ use crate::coverage::coverage;
 use crate::{TrainError, Validation};
 use candle_core::{DType, Tensor};
 use maskwise_data::dataset::{ValidationDataset, ValidationItem};
-use maskwise_data::draw::{Layer, OverlayStyle, PointMark, draw_points, heat_map, overlay, palette_color};
+use maskwise_data::draw::{
+    Layer, OverlayStyle, PointMark, draw_points, heat_map, overlay, palette_color, side_by_side,
+};
 use maskwise_data::image::RgbImage;
 use maskwise_data::mask::{Mask, overlap_with_target};
 use maskwise_data::text::ConversationTemplate;
@@ -204,10 +206,7 @@ fn draw(
             draw_points(&mut similarity, &marks, OverlayStyle::for_image(&item.image).point_radius);
         }
     }
-    let panels: [&RgbImage; 4] = [&item.image, &truth, &similarity, &found];
-    Ok(RgbImage::from_fn(4 * width as u32, height as u32, |x, y| {
-        *panels[x as usize / width].get_pixel(x % width as u32, y)
-    }))
+    Ok(side_by_side(&[&item.image, &truth, &similarity, &found]))
 }
 
 impl ReadLearner {
