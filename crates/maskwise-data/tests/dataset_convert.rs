@@ -3,9 +3,9 @@
 #![allow(clippy::unwrap_used)] // The lints exempt test functions, not their helpers.
 
 use maskwise_data::dataset::{
-    CocoInstances, Composition, Convention, DatasetError, JsonLines, JsonLinesValidation, LabelMeFolder,
-    ReasonSegValidation, SampleRng, Target, TrainingDataset, ValidationDataset, ValidationItem, convert,
-    survey,
+    CocoInstances, Composition, Convention, DatasetError, IndexCache, JsonLines, JsonLinesValidation,
+    LabelMeFolder, ReasonSegValidation, SampleRng, Target, TrainingDataset, ValidationDataset,
+    ValidationItem, convert, survey,
 };
 use maskwise_data::image::RgbImage;
 use maskwise_data::mask::png::write_rgb;
@@ -31,7 +31,7 @@ fn tabletop(folder: &Path) -> JsonLinesValidation {
     let scenes = SceneConfig { size: 96, ..SceneConfig::default() };
     let world = World::new(3, Split::Test, scenes).unwrap();
     write_layout(&world, Layout::JsonLines, folder, 5, &mut |_| ()).unwrap();
-    JsonLinesValidation::open("ours", folder, "test", bare()).unwrap()
+    JsonLinesValidation::open("ours", folder, "test", bare(), &IndexCache::none()).unwrap()
 }
 
 /// The targets by picture and text, without those of what is not there.
@@ -67,7 +67,9 @@ fn conversions_keep_every_mask() {
     assert_eq!(targets(&reason, &known), expected);
 
     convert(&ours, Target::Coco, &at("coco"), "val", &mut |_| ()).unwrap();
-    let coco = CocoInstances::open("coco", &at("coco/val.json"), &at("coco/images"), bare()).unwrap();
+    let coco =
+        CocoInstances::open("coco", &at("coco/val.json"), &at("coco/images"), bare(), &IndexCache::none())
+            .unwrap();
     assert_eq!(targets(&coco, &known), expected);
 
     convert(&ours, Target::LabelMe, &at("labelme"), "val", &mut |_| ()).unwrap();
@@ -79,7 +81,7 @@ fn conversions_keep_every_mask() {
         [("a", &reason as &dyn ValidationDataset), ("b", &coco), ("c", &labelme), ("d", &ours)]
     {
         convert(dataset, Target::JsonLines, &at(name), "val", &mut |_| ()).unwrap();
-        let back = JsonLinesValidation::open(name, &at(name), "val", bare()).unwrap();
+        let back = JsonLinesValidation::open(name, &at(name), "val", bare(), &IndexCache::none()).unwrap();
         assert_eq!(targets(&back, &known), expected, "{name}");
         assert_eq!(back.len(), dataset.len(), "{name}");
     }
@@ -117,7 +119,14 @@ fn our_layout_takes_codes_and_pictures_as_masks() {
         ],
     );
     write_rgb(&folder.path().join("m.png"), &white).unwrap();
-    let dataset = JsonLinesValidation::open("ours", folder.path(), "val", QuestionTemplates::read()).unwrap();
+    let dataset = JsonLinesValidation::open(
+        "ours",
+        folder.path(),
+        "val",
+        QuestionTemplates::read(),
+        &IndexCache::none(),
+    )
+    .unwrap();
     let [left, right, cat, sentence] = &items(&dataset)[..] else { panic!() };
     assert_eq!(sentence.question, "Where is the Cat? Please output segmentation mask.");
     assert_eq!((right.masks, cat.masks), (2, 0));
@@ -163,7 +172,7 @@ fn refusal(result: Result<impl Sized, DatasetError>) -> String {
 #[test]
 fn damaged_lines_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let open = || JsonLinesValidation::open("ours", folder.path(), "val", bare());
+    let open = || JsonLinesValidation::open("ours", folder.path(), "val", bare(), &IndexCache::none());
     assert!(refusal(open()).contains("val.jsonl"));
     lines(folder.path(), &[]);
     assert!(refusal(open()).contains("no lines"));
@@ -206,7 +215,7 @@ fn coco_s_polygons_codes_and_crowds() {
             "annotations": annotations,
         });
         fs::write(at("val.json"), file.to_string()).unwrap();
-        CocoInstances::open("coco", &at("val.json"), folder.path(), bare())
+        CocoInstances::open("coco", &at("val.json"), folder.path(), bare(), &IndexCache::none())
     };
     let square = |x: u32, y: u32| json!([x, y, x + 2, y, x + 2, y + 2, x, y + 2]);
     let dataset = write(vec![
@@ -281,7 +290,7 @@ fn what_a_layout_cannot_hold_is_counted() {
             json!({"image": "a.png", "phrase": "the cat", "masks": []}),
         ],
     );
-    let dataset = JsonLinesValidation::open("ours", &ours, "val", bare()).unwrap();
+    let dataset = JsonLinesValidation::open("ours", &ours, "val", bare(), &IndexCache::none()).unwrap();
     let left_out = |target: Target, name: &str| {
         let done = convert(&dataset, target, &at(name), "val", &mut |_| ()).unwrap();
         assert_eq!(done.questions + done.left_out, 4);
@@ -291,7 +300,8 @@ fn what_a_layout_cannot_hold_is_counted() {
     assert_eq!(left_out(Target::ReasonSeg, "b"), 1, "what is not there");
     assert_eq!(left_out(Target::Coco, "c"), 2, "and the same words again");
     assert_eq!(left_out(Target::LabelMe, "d"), 3, "and other ignored pixels");
-    let coco = CocoInstances::open("coco", &at("c/val.json"), &at("c/images"), bare()).unwrap();
+    let coco =
+        CocoInstances::open("coco", &at("c/val.json"), &at("c/images"), bare(), &IndexCache::none()).unwrap();
     let [left, right] = &items(&coco)[..] else { panic!() };
     assert_eq!(left.target.iter().filter(|value| **value == 1).count(), 6);
     assert_eq!((right.target[7], right.target[0]), (1, 255));

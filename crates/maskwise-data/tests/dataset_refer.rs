@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use image::RgbImage;
 use maskwise_data::dataset::{
-    Composition, Convention, Mixture, Refer, ReferValidation, Templates, TrainingItem, ValidationDataset,
-    default_split_by, refer_group,
+    Composition, Convention, IndexCache, Mixture, Refer, ReferValidation, Templates, TrainingItem,
+    ValidationDataset, default_split_by, refer_group,
 };
 use maskwise_data::image::{DecodeOptions, decode_path};
 use maskwise_data::mask::png;
@@ -122,9 +122,15 @@ fn targets_equal_the_recorded_ones() {
             json!([{"id": 10, "file_name": "10.jpg", "height": case["height"], "width": case["width"]}]);
         let instances = json!({"images": images, "annotations": annotations});
         fs::write(root.path().join("refcoco/instances.json"), instances.to_string()).unwrap();
-        let dataset =
-            ReferValidation::open(root.path(), "refcoco", SPLIT_BY, "val", QuestionTemplates::read())
-                .unwrap();
+        let dataset = ReferValidation::open(
+            root.path(),
+            "refcoco",
+            SPLIT_BY,
+            "val",
+            QuestionTemplates::read(),
+            &IndexCache::none(),
+        )
+        .unwrap();
         let mask = case["mask"].as_str().unwrap();
         let expected = decode_path(&goldens.join(mask), &DecodeOptions::default()).unwrap();
         let target = dataset.item(0).unwrap().target;
@@ -160,8 +166,16 @@ fn items_pool_the_sentences_of_an_image() {
 #[test]
 fn validation_has_every_sentence_and_empty_targets_for_false_ones() {
     let root = layout("refcoco", &references(), &annotations());
-    let open =
-        |split| ReferValidation::open(root.path(), "refcoco", SPLIT_BY, split, QuestionTemplates::lisa());
+    let open = |split| {
+        ReferValidation::open(
+            root.path(),
+            "refcoco",
+            SPLIT_BY,
+            split,
+            QuestionTemplates::lisa(),
+            &IndexCache::none(),
+        )
+    };
     let train = open("train").unwrap();
     assert_eq!(train.len(), 5);
     let items: Vec<_> = (0..5).map(|index| train.item(index).unwrap()).collect();

@@ -83,7 +83,7 @@ fn ade20k() -> TempDir {
 #[test]
 fn ade20k_counts_from_one_and_skips_images_without_labels() {
     let root = ade20k();
-    let items = items(LabelMaps::ade20k(root.path(), read()).unwrap(), 4000);
+    let items = items(LabelMaps::open("ade20k", root.path(), read()).unwrap(), 4000);
     assert!(items.iter().all(|item| item.id.ends_with("a.jpg") && item.conversations.len() == 2));
     let expected =
         BTreeMap::from([("wall".to_owned(), vec![0, 1, 0, 1]), ("tree".to_owned(), vec![0, 0, 1, 0])]);
@@ -124,7 +124,7 @@ fn groups_draw_their_members_alike() {
 #[test]
 fn lisa_asks_only_for_what_is_there() {
     let root = ade20k();
-    let items = items(LabelMaps::ade20k(root.path(), lisa()).unwrap(), 300);
+    let items = items(LabelMaps::open("ade20k", root.path(), lisa()).unwrap(), 300);
     assert!(items.iter().flat_map(|item| &item.conversations).all(|row| row.masks.len() == 1));
 }
 
@@ -134,7 +134,7 @@ fn cocostuff_ignores_names_with_hyphens() {
     put(root.path(), "cocostuff/cocostuff_classes.txt", b"0: unlabeled\n1: person\n2: wall-brick\n3: sand\n");
     picture(root.path(), "coco/train2017/7.jpg");
     grey(root.path(), "cocostuff/train2017/7.png", [0, 1, 2, 255]);
-    let items = items(LabelMaps::cocostuff(root.path(), lisa()).unwrap(), 50);
+    let items = items(LabelMaps::open("cocostuff", root.path(), lisa()).unwrap(), 50);
     let masks: BTreeSet<Vec<u8>> = asked(&items).into_values().collect();
     assert_eq!(masks, BTreeSet::from([vec![1, 0, 0, 0], vec![0, 0, 1, 0]]));
     assert!(asked(&items).keys().all(|question| !question.contains("brick")));
@@ -148,7 +148,7 @@ fn mapillary_reads_palette_indices() {
     picture(root.path(), "mapillary/training/images/x.jpg");
     put(root.path(), "mapillary/training/v2.0/labels/x.png", b"");
     png::write_index(&root.path().join("mapillary/training/v2.0/labels/x.png"), &[1, 0, 1, 1], 1, 4).unwrap();
-    let items = items(LabelMaps::mapillary(root.path(), read()).unwrap(), 50);
+    let items = items(LabelMaps::open("mapillary", root.path(), read()).unwrap(), 50);
     assert_eq!(
         asked(&items),
         BTreeMap::from([("bird".to_owned(), vec![0, 1, 0, 0]), ("curb".to_owned(), vec![1, 0, 1, 1])])
@@ -158,7 +158,7 @@ fn mapillary_reads_palette_indices() {
 #[test]
 fn wrong_label_maps_are_named() {
     let failure = |root: &TempDir| -> String {
-        let opened = LabelMaps::ade20k(root.path(), lisa());
+        let opened = LabelMaps::open("ade20k", root.path(), lisa());
         opened.and_then(|dataset| mixture(dataset).item(0, 0)).unwrap_err().to_string()
     };
     let map = "ade20k/annotations/training/a.png";
@@ -248,7 +248,10 @@ fn wrong_part_files_are_named() {
         (json!([]), "no annotations"),
         (json!([part(1, 1, 3, json!([5]))]), "cover"),
     ] {
-        let error = PartInstances::paco_lvis(paco(&annotations).path(), read()).err().unwrap().to_string();
+        let root = paco(&annotations);
+        // What is wrong with an area is found when it is drawn.
+        let drawn = PartInstances::paco_lvis(root.path(), read()).map(|dataset| mixture(dataset).item(0, 0));
+        let error = drawn.and_then(|item| item).err().unwrap().to_string();
         assert!(error.contains("paco_lvis_v1_train.json: ") && error.contains(reason), "{error}");
     }
 }

@@ -2,8 +2,8 @@
 
 use crate::EvalError;
 use maskwise::data::dataset::{
-    CocoInstances, Convention, JsonLinesValidation, LabelMeFolder, ReasonSegValidation, ReferValidation,
-    ValidationDataset, default_split_by,
+    CocoInstances, Convention, IndexCache, InstructValidation, JsonLinesValidation, LabelMapsValidation,
+    LabelMeFolder, MuseValidation, ReasonSegValidation, ReferValidation, ValidationDataset, default_split_by,
 };
 use maskwise::data::text::QuestionTemplates;
 use maskwise::tabletop::{FirstPictures, QuestionFamily, QuestionWeights, SceneConfig, Split, World};
@@ -63,6 +63,25 @@ pub enum Benchmark {
         /// `train`, `val`, `test`, `testA`, `testB`.
         split: String,
     },
+    /// MUSE: questions with several targets each.
+    Muse {
+        /// The folder that holds `muse_<split>.json` and the pictures of COCO.
+        data: PathBuf,
+        /// `train`, `val`, `test_less`, `test_many`.
+        split: String,
+    },
+    /// A dataset of classes that LISA and its successors train on.
+    Semantic {
+        /// The folder that holds all of them, the reference's `dataset_dir`.
+        data: PathBuf,
+        /// One of [`SEM_SEG`].
+        dataset: String,
+    },
+    /// LLaVA-Instruct-150k: conversations that ask for no mask.
+    Instruct {
+        /// The folder that holds `llava_dataset` and `coco`, the reference's `dataset_dir`.
+        data: PathBuf,
+    },
 }
 
 /// The datasets of [`Benchmark::Refer`].
@@ -79,6 +98,9 @@ pub const REFER: [&str; 10] = [
     "fprefcocog",
 ];
 
+/// Where the conversations of LLaVA-Instruct lie.
+const INSTRUCT: &str = "llava_dataset/llava_instruct_150k.json";
+
 impl Benchmark {
     /// A dataset of [`REFER`] with the `split_by` that SESAME and READ evaluate on, if none is given.
     pub fn refer(data: PathBuf, dataset: &str, split_by: Option<String>, split: String) -> Self {
@@ -94,6 +116,9 @@ impl Benchmark {
             Self::JsonLines { data, split } => format!("{} {split}", last(data)),
             Self::Coco { data, .. } | Self::LabelMe { data } => last(data),
             Self::Refer { dataset, split_by, split, .. } => format!("{dataset} {split_by} {split}"),
+            Self::Muse { split, .. } => format!("muse {split}"),
+            Self::Semantic { dataset, .. } => dataset.clone(),
+            Self::Instruct { .. } => "llava-instruct".to_owned(),
         }
     }
 
@@ -102,16 +127,25 @@ impl Benchmark {
         match self {
             Self::Tabletop { .. } => QuestionFamily::ALL.iter().map(|family| family.name()).collect(),
             Self::ReasonSeg { .. } => vec!["short", "long"],
-            Self::JsonLines { .. } | Self::Coco { .. } | Self::LabelMe { .. } => Vec::new(),
+            Self::JsonLines { .. }
+            | Self::Coco { .. }
+            | Self::LabelMe { .. }
+            | Self::Muse { .. }
+            | Self::Semantic { .. }
+            | Self::Instruct { .. } => Vec::new(),
             Self::Refer { .. } => vec!["true", "false"],
         }
     }
 
-    /// Opens it, asking in the words of `questions`.
+    /// Opens it, asking in the words of `questions`; by the index in `cache` where one is kept.
     ///
     /// # Errors
     /// A file that is missing or damaged, a split that is not there.
-    pub fn open(&self, questions: QuestionTemplates) -> Result<Box<dyn ValidationDataset>, EvalError> {
+    pub fn open(
+        &self,
+        questions: QuestionTemplates,
+        cache: &IndexCache,
+    ) -> Result<Box<dyn ValidationDataset>, EvalError> {
         Ok(match self {
             Self::Tabletop { world_seed, split, count, questions } => {
                 let split: Split = split.parse().map_err(EvalError::Benchmark)?;
@@ -123,14 +157,25 @@ impl Benchmark {
                 Box::new(ReasonSegValidation::open(&self.name(), &data.join(split), questions)?)
             }
             Self::JsonLines { data, split } => {
-                Box::new(JsonLinesValidation::open(&self.name(), data, split, questions)?)
+                Box::new(JsonLinesValidation::open(&self.name(), data, split, questions, cache)?)
             }
             Self::Coco { data, images } => {
-                Box::new(CocoInstances::open(&self.name(), data, images, questions)?)
+                Box::new(CocoInstances::open(&self.name(), data, images, questions, cache)?)
             }
             Self::LabelMe { data } => Box::new(LabelMeFolder::open(&self.name(), data, questions)?),
             Self::Refer { data, dataset, split_by, split } => {
-                Box::new(ReferValidation::open(data, dataset, split_by, split, questions)?)
+                Box::new(ReferValidation::open(data, dataset, split_by, split, questions, cache)?)
+            }
+            Self::Muse { data, split } => Box::new(MuseValidation::open(data, split, questions, cache)?),
+            Self::Semantic { data, dataset } => match dataset.as_str() {
+                "paco_lvis" | "pascal_part" => {
+                    Box::new(CocoInstances::parts(dataset, data, questions, cache)?)
+                }
+                _ => Box::new(LabelMapsValidation::open(dataset, data, questions, cache)?),
+            },
+            Self::Instruct { data } => {
+                let file = data.join(INSTRUCT);
+                Box::new(InstructValidation::open(&self.name(), &file, &data.join("coco/train2017"), cache)?)
             }
         })
     }
@@ -144,6 +189,32 @@ impl Benchmark {
                  github.com/see-say-segment/sesame",
             ),
             Self::Coco { .. } => Some("COCO's annotations and pictures are at cocodataset.org"),
+            Self::Muse { .. } => Some(
+                "MUSE is linked in the README of github.com/MaverickRen/PixelLM, the pictures (train2014, train2017, val2017) are at \
+                 cocodataset.org",
+            ),
+            Self::Instruct { .. } => Some(
+                "llava_instruct_150k.json is at huggingface.co/datasets/liuhaotian/LLaVA-Instruct-150K, the pictures (train2017) are at \
+                 cocodataset.org",
+            ),
+            Self::Semantic { dataset, .. } => Some(match dataset.as_str() {
+                "ade20k" => {
+                    "ADE20K (the scene parsing challenge of 2016) is at groups.csail.mit.edu/vision/datasets/ADE20K, the names of its classes \
+                     (ade20k_classes.json) are in github.com/dvlab-research/LISA"
+                }
+                "cocostuff" => {
+                    "COCO-Stuff's label maps are at github.com/nightrome/cocostuff, the names of its classes (cocostuff_classes.txt) in \
+                     github.com/dvlab-research/LISA, the pictures (train2017) at cocodataset.org"
+                }
+                "mapillary" => "Mapillary Vistas 2.0 is at mapillary.com/dataset/vistas",
+                "paco_lvis" => {
+                    "PACO-LVIS is at github.com/facebookresearch/paco, the pictures (train2017) are at cocodataset.org"
+                }
+                _ => {
+                    "PASCAL-Part in COCO's format (train.json) is linked in github.com/facebookresearch/VLPart, the pictures (VOC2010) are at \
+                     host.robots.ox.ac.uk/pascal/VOC"
+                }
+            }),
             Self::Refer { dataset, .. } => Some(match dataset.as_str() {
                 "refclef" | "refcoco" | "refcoco+" | "refcocog" => {
                     "refs(unc).p, refs(umd).p and instances.json come from github.com/lichengunc/refer, the splits *_exclude_unified from \
@@ -168,10 +239,13 @@ impl Benchmark {
                 data.clear();
                 images.clear();
             }
-            Self::ReasonSeg { data, .. } | Self::JsonLines { data, .. } | Self::Refer { data, .. } => {
-                data.clear()
-            }
-            Self::LabelMe { data } => data.clear(),
+            Self::ReasonSeg { data, .. }
+            | Self::JsonLines { data, .. }
+            | Self::Refer { data, .. }
+            | Self::Muse { data, .. }
+            | Self::Semantic { data, .. }
+            | Self::Instruct { data }
+            | Self::LabelMe { data } => data.clear(),
         }
     }
 
@@ -187,6 +261,12 @@ impl Benchmark {
                 let folder = data.join(dataset);
                 vec![folder.join(format!("refs({split_by}).p")), folder.join("instances.json")]
             }
+            Self::Muse { data, split } => vec![MuseValidation::file(data, split)],
+            Self::Semantic { data, dataset } => match dataset.as_str() {
+                "paco_lvis" | "pascal_part" => vec![CocoInstances::parts_file(dataset, data)?],
+                _ => LabelMapsValidation::sources(dataset, data)?,
+            },
+            Self::Instruct { data } => vec![data.join(INSTRUCT)],
         })
     }
 

@@ -54,6 +54,7 @@ mod tests {
             overlap: Overlap { intersection, union, predicted_ignored: 0, target: 100, pixels: 1000 },
             tokens: 5,
             mask: None,
+            pairs: Vec::new(),
         };
         (0..30).map(sample).collect()
     }

@@ -5,7 +5,7 @@ use crate::{
 };
 use maskwise::Segmenter;
 use maskwise::atomic::write_new_folder;
-use maskwise::data::dataset::ValidationDataset;
+use maskwise::data::dataset::{IndexCache, ValidationDataset};
 use std::path::{Path, PathBuf};
 
 /// An evaluation.
@@ -112,7 +112,7 @@ pub fn finish_merged(
             format!("{} has changed since it was asked; the report cannot show it", benchmark.name());
         return Err(EvalError::Benchmark(reason));
     }
-    let items = benchmark.open(templates.clone())?;
+    let items = benchmark.open(templates.clone(), &IndexCache::none())?;
     write_new_folder(output, |part| {
         evaluation.write(part)?;
         write_results(evaluation, items.as_ref(), &summary, part)

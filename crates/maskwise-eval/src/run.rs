@@ -1,6 +1,7 @@
 //! Asking a model all questions of a benchmark: pictures are read ahead, answers come in order.
 
-use crate::{EvalError, Overlap, Sample, SampleOutcome};
+use crate::matching::pairs;
+use crate::{EvalError, Overlap, Pair, Sample, SampleOutcome};
 use maskwise::data::dataset::{DatasetError, ValidationDataset, ValidationItem};
 use maskwise::mask::Mask;
 use maskwise::{Answer, AnswerMask, AskMode, AskOptions, Scene, Segmenter, Timings};
@@ -261,10 +262,17 @@ fn measure<'a>(
     };
     let answer =
         scene.ask_with(&item.question, &options, &mut |_| ControlFlow::Continue(())).map_err(failed)?;
-    Ok(Measured { timings: answer.timings, sample: sample(index, item, answer) })
+    let pairs = match item.instances.is_empty() {
+        true => Vec::new(),
+        false => {
+            let logits = answer.masks.iter().map(AnswerMask::logits).collect::<Result<Vec<_>, _>>();
+            pairs(&logits.map_err(failed)?, &item.instances, item.image.width() as usize, index as u64)
+        }
+    };
+    Ok(Measured { timings: answer.timings, sample: sample(index, item, answer, pairs) })
 }
 
-fn sample(index: usize, item: ValidationItem, answer: Answer) -> Sample {
+fn sample(index: usize, item: ValidationItem, answer: Answer, pairs: Vec<Pair>) -> Sample {
     let mask = prediction(&answer.masks, &item);
     let nothing = vec![0; item.target.len()];
     let predicted = mask.as_ref().map_or(&nothing, |mask| &mask.data);
@@ -282,6 +290,7 @@ fn sample(index: usize, item: ValidationItem, answer: Answer) -> Sample {
         tokens: answer.timings.tokens,
         mask: mask.filter(|mask| !mask.is_empty()).map(|mask| mask.to_rle()),
         answer: answer.text,
+        pairs,
         id: item.id,
         family: item.family,
         question: item.question,
@@ -302,6 +311,7 @@ impl Measured {
             overlap: Overlap::default(),
             tokens: 0,
             mask: None,
+            pairs: Vec::new(),
         };
         Self { sample, timings: Timings::default() }
     }

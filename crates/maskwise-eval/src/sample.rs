@@ -1,5 +1,6 @@
+use crate::Pair;
 use maskwise::mask::rle::Rle;
-use maskwise::mask::{IGNORED, overlap_with_target};
+use maskwise::mask::{IGNORED, count_pixels};
 use serde::{Deserialize, Serialize};
 
 /// What came of one question: a line of `samples.jsonl`.
@@ -30,6 +31,9 @@ pub struct Sample {
     /// The predicted mask, where there is one with a pixel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mask: Option<Rle>,
+    /// Which mask is meant for which target, where a question has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pairs: Vec<Pair>,
 }
 
 /// How a predicted mask lies over the truth, in pixels.
@@ -50,17 +54,12 @@ pub struct Overlap {
 impl Overlap {
     /// Of a prediction (0 or 1) and a target of the same size: 1 inside, 255 ignored, all else outside (spec 7.1).
     pub fn of(prediction: &[u8], target: &[u8]) -> Self {
-        let (intersection, union) = overlap_with_target(prediction, target);
-        let ignored = |value: &u8| *value == IGNORED;
-        let count = |keep: &dyn Fn(&u8) -> bool| target.iter().filter(|value| keep(value)).count() as u64;
-        let both = prediction.iter().zip(target);
-        Self {
-            intersection,
-            union,
-            predicted_ignored: both.filter(|(found, target)| **found == 1 && ignored(target)).count() as u64,
-            target: count(&|value| *value == 1),
-            pixels: count(&|value| !ignored(value)),
-        }
+        let [intersection, union, predicted_ignored, target, pixels] =
+            count_pixels(prediction, target, |found, wanted| {
+                let (found, inside, counts) = (found != 0, wanted == 1, wanted != IGNORED);
+                [found & inside, (found | inside) & counts, found & !counts, inside, counts]
+            });
+        Self { intersection, union, predicted_ignored, target, pixels }
     }
 }
 

@@ -1,4 +1,4 @@
-use crate::{Conventions, Interval, Sample, SampleOutcome};
+use crate::{Conventions, Interval, Matching, Sample, SampleOutcome};
 use serde::{Deserialize, Serialize};
 use std::fmt::{self, Display, Formatter};
 
@@ -54,6 +54,9 @@ pub struct Summary {
     pub failed: usize,
     /// A line for each family, then all questions, then those whose premise is true where there are others.
     pub rows: Vec<Row>,
+    /// How well single masks fit single targets, where questions have several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Matching>,
 }
 
 impl Summary {
@@ -83,7 +86,7 @@ impl Summary {
         if counted.iter().any(|sample| !sample.exists) {
             add("all that exists", &|sample| sample.exists);
         }
-        Self { conventions, failed, rows }
+        Self { conventions, failed, rows, matching: Matching::of(&counted, &|_, _| true) }
     }
 
     /// The line over all questions; none without a question.
@@ -178,6 +181,9 @@ impl Display for Summary {
                 confusion.absent_and_declined
             )?;
         }
+        if let Some(matching) = &self.matching {
+            write!(formatter, "\n{matching}")?;
+        }
         if self.conventions != Conventions::default() {
             writeln!(formatter, "\nConventions: {}.", self.conventions)?;
         }
@@ -218,6 +224,7 @@ mod tests {
             },
             tokens: 4,
             mask: None,
+            pairs: Vec::new(),
         }
     }
 

@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)] // The lints exempt test functions, not their helpers.
 
-use maskwise::data::dataset::ValidationDataset;
+use maskwise::data::dataset::{IndexCache, ValidationDataset};
 use maskwise::hub::Environment;
 use maskwise::tabletop::QuestionWeights;
 use maskwise::{ModelSource, Segmenter, SegmenterOptions};
@@ -35,7 +35,7 @@ fn config(benchmark: Benchmark, output: Option<PathBuf>) -> EvaluateConfig {
 }
 
 fn opened(segmenter: &Segmenter, config: &EvaluateConfig) -> Box<dyn ValidationDataset> {
-    config.benchmark.open(segmenter.question_templates()).unwrap()
+    config.benchmark.open(segmenter.question_templates(), &IndexCache::none()).unwrap()
 }
 
 fn asked(segmenter: &Segmenter, config: &EvaluateConfig) -> Result<Evaluation, EvalError> {
@@ -165,7 +165,10 @@ fn several_masks_of_an_answer_are_scored_together_where_several_are_meant() {
     line["masks"] = vec![mask.clone(), mask].into();
     fs::write(&file, format!("{line}\n")).unwrap();
     let benchmark = Benchmark::JsonLines { data, split: "val".to_owned() };
-    assert_eq!(benchmark.open(QuestionTemplates::read()).unwrap().item(0).unwrap().masks, 2);
+    assert_eq!(
+        benchmark.open(QuestionTemplates::read(), &IndexCache::none()).unwrap().item(0).unwrap().masks,
+        2
+    );
     let mut forced = config(benchmark, None);
     forced.ask.answers = AnswerMode::TeacherForced;
     let both = run(&segmenter(), &forced).samples.remove(0);
@@ -191,7 +194,7 @@ fn the_same_questions_in_another_layout_have_the_same_answers() {
     let world = World::new(1, Split::Test, SceneConfig::default()).unwrap();
     write_layout(&world, Layout::FpRefCoco, &refer, 3, &mut |_| ()).unwrap();
     let published = Benchmark::refer(refer, "fprefcoco", None, "test".to_owned());
-    let items = published.open(QuestionTemplates::bare()).unwrap();
+    let items = published.open(QuestionTemplates::bare(), &IndexCache::none()).unwrap();
     convert(items.as_ref(), Target::JsonLines, &ours, "val", &mut |_| ()).unwrap();
     let segmenter = segmenter();
     let answers = |benchmark: Benchmark| {

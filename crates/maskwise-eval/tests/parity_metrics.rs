@@ -65,6 +65,7 @@ fn sample(prediction: &[u8], target: &[u8]) -> Sample {
         overlap: Overlap::of(prediction, target),
         tokens: 0,
         mask: None,
+        pairs: Vec::new(),
     }
 }
 

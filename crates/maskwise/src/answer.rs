@@ -65,6 +65,8 @@ pub struct AnswerMask {
     pub scores: Scores,
     /// The points that prompted SAM, in pixels of the image; none for LISA and SESAME.
     pub points: Vec<PointMark>,
+    /// The mask decoder's logits, `[side, side]`.
+    pub(crate) low_resolution: Tensor,
     pub(crate) similarity: Tensor,
     pub(crate) projector_similarity: Tensor,
     pub(crate) decoder: DecoderStates,
@@ -181,6 +183,17 @@ impl AnswerMask {
     /// The mask as COCO RLE.
     pub fn to_rle(&self) -> Rle {
         self.mask.to_rle()
+    }
+
+    /// The logits at every pixel, row-major; the mask is where they are above 0.
+    ///
+    /// # Errors
+    /// When the system has no memory for them.
+    pub fn logits(&self) -> Result<Vec<f32>> {
+        let DecoderStates { image_size, input_size, .. } = self.decoder;
+        let logits = self.low_resolution.unsqueeze(0)?.unsqueeze(0)?;
+        let logits = postprocess_masks(&logits, image_size, input_size, self.size)?;
+        Ok(logits.flatten_all()?.to_vec1()?)
     }
 
     /// Similarity of the `[SEG]` state with the image tokens at every pixel, normalised to 0..1, row-major; 0 outside of the

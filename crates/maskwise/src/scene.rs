@@ -329,6 +329,7 @@ impl<'a> Scene<'a> {
             phrase,
             scores,
             points,
+            low_resolution: segmented.low_resolution,
             similarity: segmented.similarity,
             projector_similarity: similarity(&self.image_tokens()?.squeeze(0)?, state)?,
             decoder: DecoderStates {

@@ -23,8 +23,8 @@ pub(crate) enum DatasetCommand {
 /// Which dataset.
 #[derive(Debug, Args)]
 pub(crate) struct WhichDataset {
-    /// Its layout: reasonseg, jsonl, coco, labelme, refclef, refcoco, refcoco+, refcocog, fprefcoco, fprefcoco+, fprefcocog, R-refcoco,
-    /// R-refcoco+ or R-refcocog.
+    /// Its layout: reasonseg, muse, jsonl, coco, labelme, refclef, refcoco, refcoco+, refcocog, fprefcoco, fprefcoco+, fprefcocog, R-refcoco,
+    /// R-refcoco+, R-refcocog, ade20k, cocostuff, mapillary, paco_lvis, pascal_part or llava-instruct.
     pub(crate) layout: BenchmarkName,
     #[command(flatten)]
     pub(crate) place: DatasetPlace,

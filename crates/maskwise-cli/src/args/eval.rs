@@ -1,6 +1,7 @@
 use super::{ModelArguments, at_least_one};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
+use maskwise::data::dataset::SEM_SEG;
 use maskwise::tabletop::QuestionWeights;
 use maskwise_eval::{AnswerMode, Benchmark, Conventions, EmptyTargets, IgnoredPixels, REFER, Shard};
 use std::path::PathBuf;
@@ -25,7 +26,8 @@ pub(crate) enum EvalCommand {
 
 #[derive(Debug, Args)]
 pub(crate) struct EvalRunArguments {
-    /// tabletop, reasonseg, jsonl, coco, labelme, refclef, refcoco, refcoco+, refcocog, fprefcoco, fprefcoco+, fprefcocog, R-refcoco, R-refcoco+ or R-refcocog.
+    /// tabletop, reasonseg, muse, jsonl, coco, labelme, refclef, refcoco, refcoco+, refcocog, fprefcoco, fprefcoco+, fprefcocog, R-refcoco,
+    /// R-refcoco+, R-refcocog, ade20k, cocostuff, mapillary, paco_lvis, pascal_part or llava-instruct.
     pub(crate) benchmark: Option<BenchmarkName>,
     #[command(flatten)]
     pub(crate) model: ModelArguments,
@@ -97,13 +99,14 @@ impl TabletopArguments {
 #[derive(Debug, Args)]
 pub(crate) struct DatasetPlace {
     /// Where the dataset lies: for reasonseg the folder that holds train, val and test, for jsonl that of SPLIT.jsonl, for labelme that of the
-    /// JSON files, for coco the annotation file, for the others the folder refer_seg.
+    /// JSON files, for coco the annotation file, for refclef to R-refcocog the folder refer_seg; for the others the folder that holds them all
+    /// (dataset_dir of the reference).
     #[arg(long, value_name = "PATH")]
     pub(crate) data: Option<PathBuf>,
     /// The pictures of coco; the folder images beside the annotation file if absent.
     #[arg(long, value_name = "DIR")]
     pub(crate) images: Option<PathBuf>,
-    /// Which split: val if absent; of tabletop train, validation, test (if absent) or unseen.
+    /// Which split: val if absent; of muse train, val, test_less or test_many; of tabletop train, validation, test (if absent) or unseen.
     #[arg(long)]
     pub(crate) split: Option<String>,
     /// Who made the split, as in refs(<NAME>).p; what SESAME and READ use if absent.
@@ -115,7 +118,8 @@ impl DatasetPlace {
     /// The dataset of this name; none for Tabletop, which lies nowhere.
     pub(crate) fn benchmark(&self, name: &BenchmarkName) -> anyhow::Result<Option<Benchmark>> {
         let (is_coco, is_refer) = (*name == BenchmarkName::Coco, matches!(name, BenchmarkName::Refer(_)));
-        let has_splits = !is_coco && *name != BenchmarkName::LabelMe;
+        let has_splits = !is_coco
+            && !matches!(name, BenchmarkName::LabelMe | BenchmarkName::Semantic(_) | BenchmarkName::Instruct);
         for (given, fits, option) in [
             (self.data.is_some(), *name != BenchmarkName::Tabletop, "--data"),
             (self.images.is_some(), is_coco, "--images"),
@@ -143,6 +147,11 @@ impl DatasetPlace {
                 Benchmark::Coco { data, images }
             }
             BenchmarkName::Refer(dataset) => Benchmark::refer(data()?, dataset, self.split_by.clone(), split),
+            BenchmarkName::Muse => Benchmark::Muse { data: data()?, split },
+            BenchmarkName::Semantic(dataset) => {
+                Benchmark::Semantic { data: data()?, dataset: dataset.clone() }
+            }
+            BenchmarkName::Instruct => Benchmark::Instruct { data: data()? },
         }))
     }
 }
@@ -205,6 +214,9 @@ pub(crate) enum BenchmarkName {
     Coco,
     LabelMe,
     Refer(String),
+    Muse,
+    Semantic(String),
+    Instruct,
 }
 
 impl FromStr for BenchmarkName {
@@ -217,8 +229,15 @@ impl FromStr for BenchmarkName {
             "jsonl" => Ok(Self::JsonLines),
             "coco" => Ok(Self::Coco),
             "labelme" => Ok(Self::LabelMe),
+            "muse" => Ok(Self::Muse),
+            "llava-instruct" => Ok(Self::Instruct),
             name if REFER.contains(&name) => Ok(Self::Refer(name.to_owned())),
-            _ => Err(format!("known are tabletop, reasonseg, jsonl, coco, labelme, {}", REFER.join(", "))),
+            name if SEM_SEG.contains(&name) => Ok(Self::Semantic(name.to_owned())),
+            _ => Err(format!(
+                "known are tabletop, reasonseg, muse, jsonl, coco, labelme, {}, {}, llava-instruct",
+                REFER.join(", "),
+                SEM_SEG.join(", ")
+            )),
         }
     }
 }

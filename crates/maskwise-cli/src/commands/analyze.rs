@@ -1,4 +1,5 @@
 use super::eval::jobs;
+use super::index_cache;
 use crate::args::{
     AnalysisArguments, AnalyzeArguments, AnalyzeCommand, AnalyzeCompareArguments, AnalyzePointsArguments,
 };
@@ -74,7 +75,7 @@ impl Analysis {
     fn open(arguments: &AnalysisArguments, quiet: bool) -> anyhow::Result<Self> {
         let benchmark = arguments.tabletop.benchmark(&arguments.benchmark, &arguments.place)?;
         let segmenter = arguments.model.load(|_, _| ())?;
-        let items = benchmark.open(segmenter.question_templates())?;
+        let items = benchmark.open(segmenter.question_templates(), &index_cache())?;
         let config = AnalysisConfig {
             answers: arguments.answers.into(),
             max_new_tokens: MOST_TOKENS,

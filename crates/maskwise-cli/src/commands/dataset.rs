@@ -1,3 +1,4 @@
+use super::index_cache;
 use crate::args::{
     DatasetArguments, DatasetCheckArguments, DatasetCommand, DatasetConvertArguments, DatasetShowArguments,
     DatasetStatsArguments, TargetLayout, WhichDataset,
@@ -28,7 +29,7 @@ fn open(which: &WhichDataset) -> anyhow::Result<(Benchmark, Box<dyn ValidationDa
             "tabletop is drawn, not read; write it with maskwise synth and name the layout that you chose there"
         );
     };
-    let opened = benchmark.open(QuestionTemplates::bare());
+    let opened = benchmark.open(QuestionTemplates::bare(), &index_cache());
     let items = match benchmark.origin() {
         Some(origin) => opened.context(format!("cannot open {} ({origin})", benchmark.name()))?,
         None => opened?,

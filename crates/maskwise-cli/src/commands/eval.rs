@@ -1,3 +1,4 @@
+use super::index_cache;
 use crate::args::{
     EvalArguments, EvalCommand, EvalCompareArguments, EvalMergeArguments, EvalRunArguments, OnErrorChoice,
 };
@@ -25,7 +26,7 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
     };
     let benchmark = arguments.tabletop.benchmark(name, &arguments.place)?;
     let segmenter = arguments.model.load(|_, _| ())?;
-    let items = benchmark.open(segmenter.question_templates())?;
+    let items = benchmark.open(segmenter.question_templates(), &index_cache())?;
     let config = EvaluateConfig {
         benchmark,
         shard: arguments.shard.unwrap_or_default(),

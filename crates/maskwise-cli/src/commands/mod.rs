@@ -18,3 +18,11 @@ pub(crate) mod train;
 fn human_bytes(bytes: u64) -> String {
     indicatif::BinaryBytes(bytes).to_string()
 }
+
+use maskwise::data::dataset::IndexCache;
+use maskwise::hub::Environment;
+
+/// Where the indices of datasets are kept.
+fn index_cache() -> IndexCache {
+    Environment::from_env().dataset_cache().map_or_else(IndexCache::none, IndexCache::at)
+}

@@ -66,6 +66,7 @@ pub(crate) fn settings() -> Vec<(&'static str, Option<&'static str>)> {
     ];
     let mut settings: Vec<_> = unset.into_iter().map(|name| (name, None)).collect();
     settings.push(("HF_HUB_CACHE", Some("/nonexistent/hub")));
+    settings.push(("XDG_CACHE_HOME", Some("/nonexistent/cache")));
     settings
 }
 

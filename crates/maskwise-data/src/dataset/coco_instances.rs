@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::coco::{CocoFile, Segmentation};
+use super::coco::{CocoAnnotation, CocoFile, covered};
 use super::files::{LastPicture, check_size, unreadable};
-use super::{Asked, DatasetError, ValidationDataset, ValidationItem};
+use super::semantic::{class_phrase, paco_lvis_files, pascal_part_files};
+use super::{Asked, DatasetError, IndexCache, ValidationDataset, ValidationItem};
 use crate::mask::IGNORED;
 use crate::text::QuestionTemplates;
 
@@ -32,13 +33,7 @@ struct Picture {
 
 struct Category {
     name: String,
-    areas: Vec<Area>,
-}
-
-struct Area {
-    annotation: i64,
-    segmentation: Segmentation,
-    is_crowd: bool,
+    areas: Vec<CocoAnnotation>,
 }
 
 impl CocoInstances {
@@ -51,12 +46,47 @@ impl CocoInstances {
         file: &Path,
         images: &Path,
         questions: QuestionTemplates,
+        cache: &IndexCache,
     ) -> Result<Self, DatasetError> {
-        let content = CocoFile::read(file)?;
+        Self::named(name, file, images, questions, cache, str::to_owned)
+    }
+
+    /// The parts and objects of PACO-LVIS (`"paco_lvis"`) or PASCAL-Part (`"pascal_part"`) below `root`, as
+    /// [`PartInstances`](super::PartInstances) finds them: each category of each picture is a question ("the handle of the mug").
+    ///
+    /// # Errors
+    /// As [`CocoInstances::open`], or another name.
+    pub fn parts(
+        name: &str,
+        root: &Path,
+        questions: QuestionTemplates,
+        cache: &IndexCache,
+    ) -> Result<Self, DatasetError> {
+        let (file, images) = parts_files(name, root)?;
+        Self::named(name, &file, &images, questions, cache, class_phrase)
+    }
+
+    /// The annotations that [`CocoInstances::parts`] opens.
+    ///
+    /// # Errors
+    /// Another name than there.
+    pub fn parts_file(name: &str, root: &Path) -> Result<PathBuf, DatasetError> {
+        Ok(parts_files(name, root)?.0)
+    }
+
+    fn named(
+        name: &str,
+        file: &Path,
+        images: &Path,
+        questions: QuestionTemplates,
+        cache: &IndexCache,
+        phrase: fn(&str) -> String,
+    ) -> Result<Self, DatasetError> {
+        let content = CocoFile::open(file, cache)?;
         let names: BTreeMap<i64, String> =
-            content.categories.into_iter().map(|category| (category.id, category.name)).collect();
+            content.categories.into_iter().map(|category| (category.id, phrase(&category.name))).collect();
         let known: BTreeMap<i64, _> = content.images.into_iter().map(|image| (image.id, image)).collect();
-        let mut found: BTreeMap<i64, BTreeMap<i64, Vec<Area>>> = BTreeMap::new();
+        let mut found: BTreeMap<i64, BTreeMap<i64, Vec<CocoAnnotation>>> = BTreeMap::new();
         for annotation in content.annotations {
             let wrong = |what: &str, id: i64| {
                 unreadable(
@@ -70,17 +100,8 @@ impl CocoInstances {
             if !names.contains_key(&annotation.category_id) {
                 return Err(wrong("category", annotation.category_id));
             }
-            let area = Area {
-                annotation: annotation.id,
-                segmentation: annotation.segmentation,
-                is_crowd: annotation.is_crowd != 0,
-            };
-            found
-                .entry(annotation.image_id)
-                .or_default()
-                .entry(annotation.category_id)
-                .or_default()
-                .push(area);
+            let categories = found.entry(annotation.image_id).or_default();
+            categories.entry(annotation.category_id).or_default().push(annotation);
         }
         let mut pictures = Vec::new();
         let mut items = Vec::new();
@@ -91,7 +112,8 @@ impl CocoInstances {
                 continue;
             }
             items.extend((0..categories.len()).map(|category| (pictures.len(), category)));
-            let named = |(id, areas): (i64, Vec<Area>)| Category { name: names[&id].clone(), areas };
+            let named =
+                |(id, areas): (i64, Vec<CocoAnnotation>)| Category { name: names[&id].clone(), areas };
             pictures.push(Picture {
                 path: images.join(&image.file_name),
                 file_name: image.file_name.clone(),
@@ -111,6 +133,14 @@ impl CocoInstances {
             questions,
             last: LastPicture::default(),
         })
+    }
+}
+
+fn parts_files(name: &str, root: &Path) -> Result<(PathBuf, PathBuf), DatasetError> {
+    match name {
+        "paco_lvis" => Ok(paco_lvis_files(root)),
+        "pascal_part" => Ok(pascal_part_files(root)),
+        _ => Err(DatasetError::Config(format!("{name:?} has no parts; paco_lvis and pascal_part have"))),
     }
 }
 
@@ -137,9 +167,7 @@ impl ValidationDataset for CocoInstances {
         // Crowds first, so that an instance lies above them.
         for is_crowd in [true, false] {
             for area in areas.iter().filter(|area| area.is_crowd == is_crowd) {
-                let inside = area.segmentation.sum(picture.height, picture.width).map_err(|error| {
-                    unreadable(&self.file, format!("annotation {}: {error}", area.annotation))
-                })?;
+                let inside = covered(&self.file, area.id, area.area, picture.height, picture.width)?;
                 let value = if is_crowd { IGNORED } else { 1 };
                 let pixels = target.iter_mut().zip(inside);
                 pixels.filter(|(_, inside)| *inside != 0).for_each(|(pixel, _)| *pixel = value);
@@ -152,6 +180,7 @@ impl ValidationDataset for CocoInstances {
             question: self.questions.short.fill(&name.to_lowercase()),
             asked: Asked::Phrase(name.to_lowercase()),
             masks: 1,
+            instances: Vec::new(),
             answer: self.questions.answer.fill(&name.to_lowercase()),
             target,
             exists: true,

@@ -16,7 +16,7 @@ use crate::mask::{IGNORED, Mask, outlines};
 /// A layout that datasets are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// Ours: `<split>.jsonl` and `images/`; see [`JsonLine`]. Of several masks of a question their union is kept, and no answer.
+    /// Ours: `<split>.jsonl` and `images/`; see [`JsonLine`]. Answers are kept where there are several masks.
     JsonLines,
     /// ReasonSeg's: `<split>/` with a picture and a LabelMe JSON for each question. Whole questions become sentences, to which its reader adds
     /// that a mask is wanted.
@@ -274,6 +274,14 @@ impl Coco {
 
 fn line(image: String, item: &ValidationItem) -> JsonLine {
     let source = |value: u8| MaskSource::Code(mask(item, value).to_rle());
+    let masks = match &item.instances[..] {
+        [] if item.exists => vec![source(1)],
+        [] => Vec::new(),
+        instances => {
+            let code = |values: &Vec<u8>| MaskSource::Code(mask_of(item, values, 1).to_rle());
+            instances.iter().map(code).collect()
+        }
+    };
     let ignored = item.target.contains(&IGNORED);
     let (question, phrase, sentence) = match &item.asked {
         Asked::Question => (Some(item.question.clone()), None, None),
@@ -285,8 +293,8 @@ fn line(image: String, item: &ValidationItem) -> JsonLine {
         question,
         phrase,
         sentence,
-        answer: None,
-        masks: if item.exists { vec![source(1)] } else { Vec::new() },
+        answer: (masks.len() > 1).then(|| item.answer.clone()),
+        masks,
         ignore: ignored.then(|| source(IGNORED)),
         family: (!item.family.is_empty()).then(|| item.family.clone()),
     }
@@ -298,10 +306,15 @@ fn size(item: &ValidationItem) -> (usize, usize) {
 
 /// The pixels of the target with this value; what several polygons cover is inside.
 fn mask(item: &ValidationItem, value: u8) -> Mask {
+    mask_of(item, &item.target, value)
+}
+
+/// As [`mask`], of other values of the picture's size.
+fn mask_of(item: &ValidationItem, values: &[u8], value: u8) -> Mask {
     let (width, height) = size(item);
     let is_value = |pixel: &u8| match value {
         IGNORED => *pixel == IGNORED,
         _ => !matches!(*pixel, 0 | IGNORED),
     };
-    Mask { width, height, data: item.target.iter().map(|pixel| u8::from(is_value(pixel))).collect() }
+    Mask { width, height, data: values.iter().map(|pixel| u8::from(is_value(pixel))).collect() }
 }

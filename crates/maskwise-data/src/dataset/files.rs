@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,7 +18,7 @@ pub(super) fn read_bytes(path: &Path) -> Result<Vec<u8>, DatasetError> {
     std::fs::read(path).map_err(|error| unreadable(path, format!("cannot be read: {error}")))
 }
 
-pub(super) fn parse_json<T: DeserializeOwned>(path: &Path, text: &[u8]) -> Result<T, DatasetError> {
+pub(super) fn parse_json<'a, T: Deserialize<'a>>(path: &Path, text: &'a [u8]) -> Result<T, DatasetError> {
     serde_json::from_slice(text).map_err(|error| unreadable(path, error.to_string()))
 }
 

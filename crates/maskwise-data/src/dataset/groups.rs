@@ -45,9 +45,7 @@ pub fn semantic_group<S: AsRef<str>>(
     let composition = || composition.clone();
     group(name, members, |member| {
         Ok(match member {
-            "ade20k" => Box::new(LabelMaps::ade20k(root, composition())?),
-            "cocostuff" => Box::new(LabelMaps::cocostuff(root, composition())?),
-            "mapillary" => Box::new(LabelMaps::mapillary(root, composition())?),
+            "ade20k" | "cocostuff" | "mapillary" => Box::new(LabelMaps::open(member, root, composition())?),
             "paco_lvis" => Box::new(PartInstances::paco_lvis(root, composition())?),
             "pascal_part" => Box::new(PartInstances::pascal_part(root, composition())?),
             other => {

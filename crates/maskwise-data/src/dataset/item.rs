@@ -42,6 +42,9 @@ pub struct ValidationItem {
     pub target: Vec<u8>,
     /// How many masks are meant; a prediction is the union of as many.
     pub masks: usize,
+    /// Of several masks each by itself, valued as `target` and in the order of the answer's `[SEG]`; empty where there is one at most, or the
+    /// dataset does not tell them apart.
+    pub instances: Vec<Vec<u8>>,
     /// Whether what is asked for is there; a false premise has an empty target.
     pub exists: bool,
     /// What kind of question it is, for tables by family; empty where the dataset does not say.

@@ -11,7 +11,7 @@
 //! after the other.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,7 +20,8 @@ use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
 use super::files::{LastPicture, decode, unreadable};
-use super::{Asked, ValidationDataset, ValidationItem};
+use super::index::Span;
+use super::{Asked, IndexCache, ValidationDataset, ValidationItem};
 use super::{
     Composition, Convention, DatasetError, SampleRng, TrainingConversation, TrainingDataset, TrainingItem,
 };
@@ -70,12 +71,19 @@ pub enum MaskSource {
 }
 
 /// Where a line stands in its file.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 struct Place {
-    start: u64,
-    bytes: usize,
+    span: Span,
     /// Its number in the file, from 1.
     number: usize,
+}
+
+/// What opening a file finds out.
+#[derive(Serialize, Deserialize)]
+struct Index {
+    places: Vec<Place>,
+    /// The lines of each picture.
+    pictures: Vec<Range<usize>>,
 }
 
 /// A file whose lines are read one by one.
@@ -96,19 +104,11 @@ struct Named {
     image: String,
 }
 
-impl Lines {
-    fn open(name: &str, folder: &Path, split: &str) -> Result<Self, DatasetError> {
-        let file = folder.join(format!("{split}.jsonl"));
-        let failed = |error: std::io::Error| unreadable(&file, format!("cannot be read: {error}"));
-        let mut reader = BufReader::new(File::open(&file).map_err(failed)?);
-        let mut lines = Self {
-            name: name.to_owned(),
-            folder: folder.to_owned(),
-            file: file.clone(),
-            places: Vec::new(),
-            pictures: Vec::new(),
-            picture_of: Vec::new(),
-        };
+impl Index {
+    fn of(file: &Path) -> Result<Self, DatasetError> {
+        let failed = |error: std::io::Error| unreadable(file, format!("cannot be read: {error}"));
+        let mut reader = BufReader::new(File::open(file).map_err(failed)?);
+        let mut index = Self { places: Vec::new(), pictures: Vec::new() };
         let (mut start, mut text, mut last) = (0, Vec::new(), None);
         for number in 1.. {
             text.clear();
@@ -117,36 +117,40 @@ impl Lines {
                 break;
             }
             if !text.trim_ascii().is_empty() {
-                let named: Named = serde_json::from_slice(&text)
-                    .map_err(|error| unreadable(&file, format!("line {number}: {error}")))?;
-                let index = lines.places.len();
-                match lines.pictures.last_mut() {
-                    Some(picture) if last.as_ref() == Some(&named.image) => picture.end = index + 1,
-                    _ => lines.pictures.push(index..index + 1),
+                let wrong = |reason: String| unreadable(file, format!("line {number}: {reason}"));
+                let named: Named = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+                let place = index.places.len();
+                match index.pictures.last_mut() {
+                    Some(picture) if last.as_ref() == Some(&named.image) => picture.end = place + 1,
+                    _ => index.pictures.push(place..place + 1),
                 }
                 last = Some(named.image);
-                lines.places.push(Place { start, bytes, number });
-                lines.picture_of.push(lines.pictures.len() as u32 - 1);
+                let span = Span::new(start, bytes).ok_or_else(|| wrong("it is too long".to_owned()))?;
+                index.places.push(Place { span, number });
             }
             start += bytes as u64;
         }
-        if lines.places.is_empty() {
-            return Err(unreadable(&file, "it has no lines"));
+        if index.places.is_empty() {
+            return Err(unreadable(file, "it has no lines"));
         }
-        Ok(lines)
+        Ok(index)
+    }
+}
+
+impl Lines {
+    fn open(name: &str, folder: &Path, split: &str, cache: &IndexCache) -> Result<Self, DatasetError> {
+        let file = folder.join(format!("{split}.jsonl"));
+        let Index { places, pictures } = cache.open("lines", &[&file], || Index::of(&file))?;
+        let mut picture_of = Vec::with_capacity(places.len());
+        for (number, picture) in pictures.iter().enumerate() {
+            picture_of.extend(picture.clone().map(|_| number as u32));
+        }
+        Ok(Self { name: name.to_owned(), folder: folder.to_owned(), file, places, pictures, picture_of })
     }
 
     fn line(&self, index: usize) -> Result<JsonLine, DatasetError> {
-        let Place { start, bytes, .. } = self.places[index];
         let wrong = |reason: String| self.wrong(index, &reason);
-        let read = || {
-            let mut file = File::open(&self.file)?;
-            file.seek(SeekFrom::Start(start))?;
-            let mut text = vec![0; bytes];
-            file.read_exact(&mut text)?;
-            Ok(text)
-        };
-        let text = read().map_err(|error: std::io::Error| wrong(error.to_string()))?;
+        let text = self.places[index].span.read(&self.file)?;
         let line: JsonLine = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
         if [&line.question, &line.phrase, &line.sentence].iter().filter(|text| text.is_some()).count() != 1 {
             return Err(wrong("it needs one of \"question\", \"phrase\" and \"sentence\"".to_owned()));
@@ -229,7 +233,7 @@ impl JsonLines {
         split: &str,
         composition: Arc<Composition>,
     ) -> Result<Self, DatasetError> {
-        Ok(Self { lines: Lines::open(name, folder, split)?, composition })
+        Ok(Self { lines: Lines::open(name, folder, split, &IndexCache::none())?, composition })
     }
 
     fn conversation(
@@ -300,8 +304,9 @@ impl JsonLinesValidation {
         folder: &Path,
         split: &str,
         questions: QuestionTemplates,
+        cache: &IndexCache,
     ) -> Result<Self, DatasetError> {
-        let lines = Lines::open(name, folder, split)?;
+        let lines = Lines::open(name, folder, split, cache)?;
         Ok(Self { lines, questions, pictures: LastPicture::default() })
     }
 }
@@ -332,9 +337,8 @@ impl ValidationDataset for JsonLinesValidation {
                 .filter(|(_, inside)| **inside == 1)
                 .for_each(|(pixel, _)| *pixel = value);
         };
-        for mask in self.lines.masks(index, &line, width, height)? {
-            paint(&mask, 1);
-        }
+        let masks = self.lines.masks(index, &line, width, height)?;
+        masks.iter().for_each(|mask| paint(mask, 1));
         if let Some(ignore) = &line.ignore {
             paint(&self.lines.mask(index, ignore, width, height)?, IGNORED);
         }
@@ -357,7 +361,12 @@ impl ValidationDataset for JsonLinesValidation {
             asked,
             answer: line.answer.unwrap_or_else(|| self.questions.answer.0.clone()),
             target,
-            masks: line.masks.len(),
+            masks: masks.len(),
+            instances: if masks.len() > 1 {
+                masks.into_iter().map(|mask| mask.data).collect()
+            } else {
+                Vec::new()
+            },
             exists: !line.masks.is_empty(),
             family: line.family.unwrap_or_default(),
         })

@@ -146,6 +146,7 @@ impl ValidationDataset for LabelMeFolder {
             question: self.questions.short.fill(&label.to_lowercase()),
             asked: Asked::Phrase(label.to_lowercase()),
             masks: 1,
+            instances: Vec::new(),
             answer: self.questions.answer.fill(&label.to_lowercase()),
             target,
             exists: true,

@@ -97,6 +97,12 @@ pub fn survey(items: &dyn ValidationDataset, on_progress: &mut dyn FnMut(usize))
                     if inside == 0 {
                         survey.problem(index, format!("{}: the truth of {text:?} has no pixel", item.id));
                     }
+                    for (place, values) in item.instances.iter().enumerate() {
+                        if values.iter().all(|value| *value == 0) {
+                            let reason = format!("{}: target {place} of {text:?} has no pixel", item.id);
+                            survey.problem(index, reason);
+                        }
+                    }
                 } else if inside > 0 {
                     survey.problem(index, format!("{}: {text:?} is not there, but has pixels", item.id));
                 }

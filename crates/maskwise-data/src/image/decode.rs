@@ -24,6 +24,7 @@ use ::image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbI
 use thiserror::Error;
 
 use super::convert::to_rgb8;
+use super::jpeg_end::is_whole;
 
 /// Limit on the samples as the file stores them (before they become 8-bit RGB) and on decoder buffers.
 const MAX_DECODED_BYTES: u64 = 640 << 20;
@@ -118,6 +119,12 @@ pub enum ImageError {
         /// The file.
         name: String,
     },
+    /// The file ends before the image does.
+    #[error("cannot read image {name}: the file ends too early; copy or download it again")]
+    CutOff {
+        /// The file.
+        name: String,
+    },
     /// The file is damaged or uses a feature that the decoder lacks.
     #[error("cannot read image {name}: {message}")]
     Malformed {
@@ -185,6 +192,9 @@ fn decode_unguarded<R: BufRead + Seek>(
     let decode_error = |error| from_decoder(error, name);
 
     let has_footer = has_tga_footer(&mut reader).map_err(read_error)?;
+    if !is_whole(&mut reader).map_err(read_error)? {
+        return Err(ImageError::CutOff { name: name.to_owned() });
+    }
     let mut reader = ImageReader::new(reader).with_guessed_format().map_err(read_error)?;
     if reader.format().is_none() {
         if !is_tga && !has_footer {
@@ -242,7 +252,7 @@ fn from_decoder(error: ::image::ImageError, name: &str) -> ImageError {
     match error {
         ::image::ImageError::Limits(_) => ImageError::TooMuchMemory { name },
         ::image::ImageError::IoError(source) if source.kind() == io::ErrorKind::UnexpectedEof => {
-            ImageError::Malformed { name, message: "the file ends too early".to_owned() }
+            ImageError::CutOff { name }
         }
         ::image::ImageError::IoError(source) => ImageError::Read { name, source },
         other => ImageError::Malformed { name, message: other.to_string() },

@@ -7,6 +7,7 @@
 pub mod clip;
 mod convert;
 pub mod decode;
+mod jpeg_end;
 pub mod sam;
 
 pub use ::image::{RgbImage, imageops};

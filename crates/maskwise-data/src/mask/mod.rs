@@ -186,13 +186,31 @@ impl Mask {
 /// Intersection and union in pixels of a prediction (0 or 1) with a target of the values 0 and 1; where the target is 255 nothing counts
 /// (spec 7.1).
 pub fn overlap_with_target(prediction: &[u8], target: &[u8]) -> (u64, u64) {
-    let (mut intersection, mut union) = (0, 0);
-    for (found, wanted) in prediction.iter().zip(target).filter(|(_, target)| **target != 255) {
-        let (found, wanted) = (*found != 0, *wanted == 1);
-        intersection += u64::from(found && wanted);
-        union += u64::from(found || wanted);
-    }
+    let [intersection, union] = count_pixels(prediction, target, |found, wanted| {
+        let (found, is_wanted) = (found != 0, wanted == 1);
+        [found & is_wanted, (found | is_wanted) & (wanted != IGNORED)]
+    });
     (intersection, union)
+}
+
+/// How many pixels of a prediction and its target have each of `N` properties.
+pub fn count_pixels<const N: usize>(
+    prediction: &[u8],
+    target: &[u8],
+    properties: impl Fn(u8, u8) -> [bool; N],
+) -> [u64; N] {
+    // So few at once that a byte holds their number: the compiler counts them in vectors of bytes.
+    const AT_ONCE: usize = u8::MAX as usize;
+    let mut counts = [0; N];
+    for (prediction, target) in prediction.chunks(AT_ONCE).zip(target.chunks(AT_ONCE)) {
+        let mut few = [0u8; N];
+        for (found, wanted) in prediction.iter().zip(target) {
+            let has = properties(*found, *wanted);
+            few.iter_mut().zip(has).for_each(|(few, has)| *few += u8::from(has));
+        }
+        counts.iter_mut().zip(few).for_each(|(count, few)| *count += u64::from(few));
+    }
+    counts
 }
 
 fn check_length(found: usize, height: usize, width: usize) -> Result<(), MaskError> {

@@ -16,6 +16,9 @@ mod text;
 /// Largest `height * width` of a code: a bound on what a hostile file can make us allocate.
 pub const MAX_PIXELS: u64 = 1 << 29;
 
+/// Pixels that are compared at once when a mask is encoded.
+const BLOCK: usize = 32;
+
 /// Why a run-length code was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum RleError {
@@ -150,20 +153,34 @@ impl Rle {
 
     /// Encodes a mask.
     pub fn encode(mask: &Mask) -> Rle {
-        let mut counts = Vec::new();
-        let (mut value, mut run) = (0u8, 0u32);
-        for x in 0..mask.width {
-            for y in 0..mask.height {
-                let sample = mask.data[y * mask.width + x];
-                if sample != value {
-                    counts.push(run);
-                    (value, run) = (sample, 0);
+        let Mask { width, height, ref data } = *mask;
+        // Row by row, since a column's pixels lie far apart: where each column changes.
+        let mut changes: Vec<Vec<u32>> = vec![Vec::new(); width];
+        let rows: Vec<&[u8]> = data.chunks_exact(width.max(1)).collect();
+        for (y, pair) in rows.windows(2).enumerate() {
+            for (block, (above, row)) in pair[0].chunks(BLOCK).zip(pair[1].chunks(BLOCK)).enumerate() {
+                if above != row {
+                    let columns = changes[block * BLOCK..].iter_mut().zip(above.iter().zip(row));
+                    columns.filter(|(_, (a, b))| a != b).for_each(|(column, _)| column.push(y as u32 + 1));
                 }
-                run += 1;
             }
         }
-        counts.push(run);
-        Rle { size: [mask.height, mask.width], counts }
+        let (mut counts, mut value, mut start) = (Vec::new(), 0, 0);
+        let mut change_at = |position: usize| {
+            counts.push((position - start) as u32);
+            start = position;
+        };
+        if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
+            for (x, changes) in changes.iter().enumerate() {
+                if first[x] != value {
+                    change_at(x * height);
+                }
+                changes.iter().for_each(|y| change_at(x * height + *y as usize));
+                value = last[x];
+            }
+        }
+        counts.push((width * height - start) as u32);
+        Rle { size: [height, width], counts }
     }
 
     /// The mask that the code stands for.
@@ -171,8 +188,13 @@ impl Rle {
         let [height, width] = self.size;
         let mut mask = Mask::empty(width, height);
         for (start, end) in self.runs() {
-            for position in start..end {
-                mask.data[position as usize % height * width + position as usize / height] = 1;
+            let (mut x, mut y) = (start as usize / height, start as usize % height);
+            for _ in start..end {
+                mask.data[y * width + x] = 1;
+                y += 1;
+                if y == height {
+                    (x, y) = (x + 1, 0);
+                }
             }
         }
         mask

@@ -99,6 +99,7 @@ impl World {
             answer: question.answer,
             image: Arc::new(scene.image),
             masks: 1,
+            instances: Vec::new(),
             file: None,
         })
     }

@@ -3,8 +3,8 @@
 use super::{DataSection, DatasetKind, DatasetSection, ValidationSection};
 use crate::TrainError;
 use maskwise_data::dataset::{
-    CORRECT_REFER_SEG, Composition, DatasetError, Instruct, JsonLines, JsonLinesValidation, Mixture,
-    NEG_REFER_SEG, REFER_SEG, ReasonSeg, ReasonSegValidation, ReferValidation, SEM_SEG, Templates,
+    CORRECT_REFER_SEG, Composition, DatasetError, IndexCache, Instruct, JsonLines, JsonLinesValidation,
+    Mixture, NEG_REFER_SEG, REFER_SEG, ReasonSeg, ReasonSegValidation, ReferValidation, SEM_SEG, Templates,
     TrainingDataset, ValidationDataset, ValidationItem, default_split_by, refer_group, semantic_group,
 };
 use maskwise_data::tabletop::{FirstPictures, SceneConfig, Split, World};
@@ -50,11 +50,24 @@ impl DataSection {
                 let subset = section.subset.as_deref().unwrap_or_default();
                 let split_by = default_split_by(subset, self.convention);
                 let root = folder(&section.folder).join("refer_seg");
-                Box::new(ReferValidation::open(&root, subset, split_by, section.split(), questions)?)
+                Box::new(ReferValidation::open(
+                    &root,
+                    subset,
+                    split_by,
+                    section.split(),
+                    questions,
+                    &IndexCache::none(),
+                )?)
             }
             DatasetKind::JsonLines => {
                 let folder = folder(&section.folder);
-                Box::new(JsonLinesValidation::open("json_lines", folder, section.split(), questions)?)
+                Box::new(JsonLinesValidation::open(
+                    "json_lines",
+                    folder,
+                    section.split(),
+                    questions,
+                    &IndexCache::none(),
+                )?)
             }
             DatasetKind::Tabletop => Box::new(section.tabletop()?),
             DatasetKind::SemSeg | DatasetKind::Vqa => {

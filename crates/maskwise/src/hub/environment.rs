@@ -43,6 +43,7 @@ impl fmt::Debug for Token {
 /// An empty variable counts as unset. Unusable values are errors only once they are needed.
 #[derive(Clone)]
 pub struct Environment {
+    user_cache: Option<PathBuf>,
     hf_home: Option<PathBuf>,
     hub_cache: Option<PathBuf>,
     token: Option<OsString>,
@@ -68,7 +69,8 @@ impl Environment {
 
         let user_home = first(&["HOME", "USERPROFILE"]).map(PathBuf::from);
         let user_cache = folder("XDG_CACHE_HOME").or_else(|| user_home.map(|home| home.join(".cache")));
-        let hf_home = folder("HF_HOME").or_else(|| user_cache.map(|cache| cache.join("huggingface")));
+        let hf_home =
+            folder("HF_HOME").or_else(|| user_cache.as_ref().map(|cache| cache.join("huggingface")));
         let in_home = |name: &str| hf_home.as_ref().map(|home| home.join(name));
         let proxy = |names: &[&str]| first(names).and_then(|value| value.into_string().ok());
         let no_proxy = proxy(&["no_proxy", "NO_PROXY"]);
@@ -88,6 +90,7 @@ impl Environment {
                 no_proxy.as_deref(),
             ),
             hf_home,
+            user_cache,
         }
     }
 
@@ -108,6 +111,12 @@ impl Environment {
     /// Home of everything from the hub; `None` if no home folder is known.
     pub fn hf_home(&self) -> Option<&Path> {
         self.hf_home.as_deref()
+    }
+
+    /// The folder that keeps what opening datasets finds out: `maskwise/datasets` in `$XDG_CACHE_HOME` or `~/.cache`; `None` if no home
+    /// folder is known.
+    pub fn dataset_cache(&self) -> Option<PathBuf> {
+        self.user_cache.as_ref().map(|cache| cache.join("maskwise/datasets"))
     }
 
     /// The cache. The folder need not exist yet.

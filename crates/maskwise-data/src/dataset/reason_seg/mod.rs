@@ -236,6 +236,7 @@ impl ValidationDataset for ReasonSegValidation {
             question,
             asked,
             masks: 1,
+            instances: Vec::new(),
             answer: self.questions.answer.0.clone(),
             target,
             exists: true,

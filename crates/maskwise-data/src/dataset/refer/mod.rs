@@ -8,8 +8,8 @@ use std::sync::Arc;
 use rand::RngExt;
 
 use super::composition::single;
-use super::files::{LastPicture, decode, relative};
-use super::{Asked, ValidationDataset, ValidationItem};
+use super::files::{LastPicture, check_size, decode, relative};
+use super::{Asked, IndexCache, ValidationDataset, ValidationItem};
 use super::{Composition, Convention, DatasetError, SampleRng, TrainingDataset, TrainingItem};
 use crate::mask::Mask;
 use crate::text::QuestionTemplates;
@@ -50,7 +50,7 @@ impl Refer {
         split: &str,
         composition: Arc<Composition>,
     ) -> Result<Self, DatasetError> {
-        let split = Split::read(root, dataset, split_by, split)?;
+        let split = Split::open(root, dataset, split_by, split, &IndexCache::none())?;
         let mut sentences = split.images.iter().flat_map(|image| &image.sentences);
         if composition.convention == Convention::Lisa && sentences.any(|sentence| !sentence.exists) {
             let reason =
@@ -120,9 +120,10 @@ impl ReferValidation {
         split_by: &str,
         split: &str,
         questions: QuestionTemplates,
+        cache: &IndexCache,
     ) -> Result<Self, DatasetError> {
         let name = format!("{dataset}|{split_by}|{split}");
-        let split = Split::read(root, dataset, split_by, split)?;
+        let split = Split::open(root, dataset, split_by, split, cache)?;
         let images = split.images.iter().enumerate();
         let items =
             images.flat_map(|(image, at)| (0..at.sentences.len()).map(move |sentence| (image, sentence)));
@@ -148,15 +149,18 @@ impl ValidationDataset for ReferValidation {
         let (image, sentence) = self.items[index];
         let image = &self.split.images[image];
         let sentence = &image.sentences[sentence];
+        let picture = self.pictures.decode(&image.path)?;
+        check_size(&picture, &image.path, (image.width, image.height), &self.split.instances)?;
         let phrase = sentence.text.to_lowercase().trim().to_owned();
         Ok(ValidationItem {
             id: format!("{}: {}", self.name, relative(&image.path, &self.root)),
-            image: self.pictures.decode(&image.path)?,
+            image: picture,
             file: Some(image.path.clone()),
             question: self.questions.short.fill(&phrase),
             answer: self.questions.answer.fill(&phrase),
             asked: Asked::Phrase(phrase),
             masks: 1,
+            instances: Vec::new(),
             target: self.split.target(image, sentence)?,
             exists: sentence.exists,
             family: sentence.exists.to_string(),

@@ -3,117 +3,50 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rand::RngExt;
-use serde::Deserialize;
-
+use super::class_maps::ClassMaps;
 use super::labels::Labels;
 use super::{Premise, conversations};
-use crate::dataset::files::{decode, has_extension, list, read_bytes, read_json, unreadable};
-use crate::dataset::{Composition, DatasetError, SampleRng, TrainingDataset, TrainingItem};
-use crate::mask::Mask;
+use crate::dataset::files::{LastPicture, check_size, decode, unreadable};
+use crate::dataset::{
+    Asked, Composition, DatasetError, IndexCache, SampleRng, TrainingDataset, TrainingItem,
+    ValidationDataset, ValidationItem,
+};
+use crate::mask::{IGNORED, Mask};
+use crate::text::QuestionTemplates;
+use rand::RngExt;
 
 /// Images without any usable label that are drawn in a row before it is an error.
 const MOST_ATTEMPTS: usize = 100;
 
 /// Training on label maps.
 pub struct LabelMaps {
-    name: &'static str,
-    classes: Vec<String>,
-    /// The class of each sample value; none where it is ignored.
-    meaning: Vec<Option<usize>>,
-    /// Picture and label map.
-    files: Vec<(PathBuf, PathBuf)>,
+    maps: ClassMaps,
     composition: Arc<Composition>,
 }
 
 impl LabelMaps {
-    /// ADE20K in `root/ade20k`: `images/training/*.jpg`, `annotations/training/*.png` (0 is unlabelled) and the names of the classes as
-    /// a list in `ade20k_classes.json`, which the LISA repository has in `dataloaders`.
+    /// Opens `ade20k`, `cocostuff` or `mapillary` below `root`, laid out as in [`LabelMapsValidation`].
     ///
     /// # Errors
-    /// A folder or file that is missing, empty or damaged.
-    pub fn ade20k(root: &Path, composition: Arc<Composition>) -> Result<Self, DatasetError> {
-        let root = root.join("ade20k");
-        let classes: Vec<String> = read_json(&root.join("ade20k_classes.json"))?;
-        let images = root.join("images/training");
-        let files = pairs(&images, "jpg", |image| {
-            (image.clone(), beside(&image, &root.join("annotations/training"), "png"))
-        })?;
-        let meaning = [None].into_iter().chain((0..classes.len()).map(Some)).collect();
-        Ok(Self { name: "ade20k", classes, meaning, files, composition })
-    }
-
-    /// COCO-Stuff in `root/cocostuff`: `train2017/*.png` (a value is a class), pictures in `root/coco/train2017`, and the names of the
-    /// classes in `cocostuff_classes.txt`, which the LISA repository has in `dataloaders`: a line `0: unlabeled`, then one for each
-    /// class. Classes with a hyphen are ignored.
-    ///
-    /// # Errors
-    /// As [`LabelMaps::ade20k`].
-    pub fn cocostuff(root: &Path, composition: Arc<Composition>) -> Result<Self, DatasetError> {
-        let names = root.join("cocostuff/cocostuff_classes.txt");
-        let text =
-            String::from_utf8(read_bytes(&names)?).map_err(|_| unreadable(&names, "is not UTF-8 text"))?;
-        let name = |line: &str| line.rsplit_once(": ").map_or(line, |(_, name)| name).trim().to_owned();
-        let classes: Vec<String> = text.lines().skip(1).map(name).collect();
-        let images = root.join("coco/train2017");
-        let files =
-            pairs(&root.join("cocostuff/train2017"), "png", |map| (beside(&map, &images, "jpg"), map))?;
-        let meaning =
-            classes.iter().enumerate().map(|(index, name)| (!name.contains('-')).then_some(index)).collect();
-        Ok(Self { name: "cocostuff", classes, meaning, files, composition })
-    }
-
-    /// Mapillary Vistas 2.0 in `root/mapillary`: `training/v2.0/labels/*.png`, `training/images/*.jpg`, `config_v2.0.json`.
-    ///
-    /// # Errors
-    /// As [`LabelMaps::ade20k`].
-    pub fn mapillary(root: &Path, composition: Arc<Composition>) -> Result<Self, DatasetError> {
-        #[derive(Deserialize)]
-        struct Config {
-            labels: Vec<Label>,
-        }
-        #[derive(Deserialize)]
-        struct Label {
-            readable: String,
-        }
-        let root = root.join("mapillary");
-        let config: Config = read_json(&root.join("config_v2.0.json"))?;
-        let classes: Vec<String> =
-            config.labels.into_iter().map(|label| label.readable.to_lowercase()).collect();
-        let images = root.join("training/images");
-        let files =
-            pairs(&root.join("training/v2.0/labels"), "png", |map| (beside(&map, &images, "jpg"), map))?;
-        let meaning = (0..classes.len()).map(Some).collect();
-        Ok(Self { name: "mapillary", classes, meaning, files, composition })
-    }
-
-    /// The class of each pixel; none where it is ignored.
-    fn meanings(&self, labels: &Labels, path: &Path) -> Result<Vec<Option<usize>>, DatasetError> {
-        let meaning = |&value: &u8| match self.meaning.get(usize::from(value)) {
-            Some(meaning) => Ok(*meaning),
-            None if value == 255 => Ok(None),
-            None => Err(unreadable(
-                path,
-                format!("the label {value} is no class; there are {}", self.classes.len()),
-            )),
-        };
-        labels.values.iter().map(meaning).collect()
+    /// A folder or file that is missing, empty or damaged, or another name.
+    pub fn open(name: &str, root: &Path, composition: Arc<Composition>) -> Result<Self, DatasetError> {
+        Ok(Self { maps: ClassMaps::open(name, root)?, composition })
     }
 }
 
 impl TrainingDataset for LabelMaps {
     fn name(&self) -> &str {
-        self.name
+        self.maps.name
     }
 
     fn draw(&self, rng: &mut SampleRng) -> Result<TrainingItem, DatasetError> {
+        let ClassMaps { name, classes, files, .. } = &self.maps;
         let premise = Premise::draw(&self.composition, rng);
         for _ in 0..MOST_ATTEMPTS {
-            let (picture, map) = &self.files[rng.random_range(0..self.files.len())];
+            let (picture, map) = &files[rng.random_range(0..files.len())];
             let labels = Labels::read(map)?;
-            let meanings = self.meanings(&labels, map)?;
-            let mut there = vec![false; self.classes.len()];
-            meanings.iter().flatten().for_each(|&class| there[class] = true);
+            let meanings = self.maps.meanings(&labels, map)?;
+            let there = self.maps.there(&meanings);
             let (present, absent): (Vec<usize>, Vec<usize>) =
                 (0..there.len()).partition(|&class| there[class]);
             if present.is_empty() {
@@ -123,38 +56,134 @@ impl TrainingDataset for LabelMaps {
             for index in self.composition.sample(rng, present.len()) {
                 let data = meanings.iter().map(|&class| u8::from(class == Some(present[index]))).collect();
                 let mask = Mask { width: labels.width, height: labels.height, data };
-                chosen.push((self.classes[present[index]].clone(), mask));
+                chosen.push((classes[present[index]].clone(), mask));
             }
             let absent = self.composition.sample(rng, absent.len()).into_iter().map(|index| absent[index]);
-            let absent: Vec<String> = absent.map(|class| self.classes[class].clone()).collect();
+            let absent: Vec<String> = absent.map(|class| classes[class].clone()).collect();
             // With every class present there is nothing to deny.
             let premise = if absent.is_empty() { Premise::True } else { premise };
             return Ok(TrainingItem {
-                id: format!("{}: {}", self.name, picture.display()),
+                id: format!("{name}: {}", picture.display()),
                 image: decode(picture)?,
                 conversations: conversations(&self.composition, rng, premise, chosen, absent),
             });
         }
-        let folder = self.files[0].1.parent().unwrap_or(Path::new(""));
+        let folder = files[0].1.parent().unwrap_or(Path::new(""));
         Err(unreadable(folder, format!("{MOST_ATTEMPTS} label maps in a row had no labelled pixel")))
     }
 }
 
-/// The files of a folder with this extension, each made into a pair of picture and label map.
-fn pairs(
-    folder: &Path,
-    extension: &str,
-    pair: impl Fn(PathBuf) -> (PathBuf, PathBuf),
-) -> Result<Vec<(PathBuf, PathBuf)>, DatasetError> {
-    let files = list(folder)?.into_iter().filter(|path| has_extension(path, &[extension]));
-    let pairs: Vec<_> = files.map(pair).collect();
-    if pairs.is_empty() {
-        return Err(unreadable(folder, format!("it has no .{extension} files")));
-    }
-    Ok(pairs)
+/// All classes of all pictures of label maps: the phrase is the class's name, the target its pixels; pixels without a class are ignored.
+///
+/// Below `root` lie, as the reference has them,
+///
+/// | name | files |
+/// |---|---|
+/// | `ade20k` | `ade20k/images/training/*.jpg`, `ade20k/annotations/training/*.png` (0 is unlabelled), and the names as a list in `ade20k/ade20k_classes.json` |
+/// | `cocostuff` | `coco/train2017/*.jpg`, `cocostuff/train2017/*.png` (a value is a class), and the names in `cocostuff/cocostuff_classes.txt`: a line `0: unlabeled`, then one for each class; those with a hyphen are ignored |
+/// | `mapillary` | Vistas 2.0: `mapillary/training/images/*.jpg`, `mapillary/training/v2.0/labels/*.png`, `mapillary/config_v2.0.json` |
+///
+/// The LISA repository has the files of names in `dataloaders`.
+pub struct LabelMapsValidation {
+    maps: ClassMaps,
+    /// Picture and class of each item; no class where the label map cannot be read.
+    items: Vec<(usize, Option<usize>)>,
+    questions: QuestionTemplates,
+    last: LastPicture,
 }
 
-/// The file of the same name in another folder, with another extension.
-fn beside(path: &Path, folder: &Path, extension: &str) -> PathBuf {
-    folder.join(path.file_name().unwrap_or_default()).with_extension(extension)
+impl LabelMapsValidation {
+    /// The files and folders that decide about a dataset below `root`, pictures aside.
+    ///
+    /// # Errors
+    /// As [`LabelMapsValidation::open`].
+    pub fn sources(name: &str, root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+        Ok(ClassMaps::open(name, root)?.sources)
+    }
+
+    /// Opens `ade20k`, `cocostuff` or `mapillary` below `root`. Without a kept index every label map is read, on all cores.
+    ///
+    /// # Errors
+    /// A folder or file of names that is missing, empty or damaged, or another name. A damaged label map is an item that cannot be read.
+    pub fn open(
+        name: &str,
+        root: &Path,
+        questions: QuestionTemplates,
+        cache: &IndexCache,
+    ) -> Result<Self, DatasetError> {
+        let maps = ClassMaps::open(name, root)?;
+        let sources: Vec<&Path> = maps.sources.iter().map(PathBuf::as_path).collect();
+        let classes: Vec<Option<Vec<usize>>> = cache.open(name, &sources, || Ok(classes_of_all(&maps)))?;
+        let items = classes.iter().enumerate().flat_map(|(picture, classes)| {
+            let unreadable = [(picture, None)].into_iter().filter(|_| classes.is_none());
+            let classes = classes.iter().flatten().map(move |class| (picture, Some(*class)));
+            unreadable.chain(classes)
+        });
+        let items: Vec<_> = items.collect();
+        if items.is_empty() {
+            return Err(unreadable(root, format!("no label map of {name} has a labelled pixel")));
+        }
+        Ok(Self { items, maps, questions, last: LastPicture::default() })
+    }
+}
+
+/// The classes of every picture; none where its label map cannot be read.
+fn classes_of_all(maps: &ClassMaps) -> Vec<Option<Vec<usize>>> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut classes = vec![None; maps.files.len()];
+    let share = classes.len().div_ceil(threads).max(1);
+    std::thread::scope(|scope| {
+        for (number, part) in classes.chunks_mut(share).enumerate() {
+            scope.spawn(move || {
+                for (place, classes) in part.iter_mut().enumerate() {
+                    *classes = maps.classes_of(number * share + place).ok();
+                }
+            });
+        }
+    });
+    classes
+}
+
+impl ValidationDataset for LabelMapsValidation {
+    fn name(&self) -> &str {
+        self.maps.name
+    }
+
+    fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    fn picture(&self, index: usize) -> usize {
+        self.items[index].0
+    }
+
+    fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
+        let (picture, class) = self.items[index];
+        let (path, map) = &self.maps.files[picture];
+        let labels = Labels::read(map)?;
+        let meanings = self.maps.meanings(&labels, map)?;
+        let Some(class) = class else {
+            return Err(unreadable(map, "it could not be read when the dataset was opened; open it again"));
+        };
+        let image = self.last.decode(path)?;
+        check_size(&image, path, (labels.width, labels.height), map)?;
+        let value = |meaning: &Option<usize>| match meaning {
+            None => IGNORED,
+            Some(found) => u8::from(*found == class),
+        };
+        let phrase = self.maps.classes[class].to_lowercase();
+        Ok(ValidationItem {
+            id: format!("{}: {}", self.maps.name, path.file_name().unwrap_or_default().display()),
+            image,
+            file: Some(path.clone()),
+            question: self.questions.short.fill(&phrase),
+            answer: self.questions.answer.fill(&phrase),
+            asked: Asked::Phrase(phrase),
+            target: meanings.iter().map(value).collect(),
+            masks: 1,
+            instances: Vec::new(),
+            exists: true,
+            family: String::new(),
+        })
+    }
 }

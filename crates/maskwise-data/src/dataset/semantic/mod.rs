@@ -4,6 +4,7 @@
 //! The reference draws one of the five uniformly; a [`Mixture`](super::Mixture) with equal rates does the same. Where an image has no
 //! usable label another one of the same dataset is drawn.
 
+mod class_maps;
 mod label_maps;
 mod labels;
 mod parts;
@@ -14,8 +15,9 @@ use super::composition::single;
 use super::{Composition, Convention, SampleRng, TrainingConversation};
 use crate::mask::Mask;
 
-pub use label_maps::LabelMaps;
+pub use label_maps::{LabelMaps, LabelMapsValidation};
 pub use parts::PartInstances;
+pub(super) use parts::{class_phrase, paco_lvis_files, pascal_part_files};
 
 /// Shares of items that ask for absent classes and deny them, and that name a present class instead.
 const DENIALS: f64 = 0.07;

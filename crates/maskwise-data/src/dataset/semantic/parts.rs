@@ -7,9 +7,9 @@ use std::sync::Arc;
 use rand::RngExt;
 
 use super::{Premise, conversations};
-use crate::dataset::coco::{CocoFile, CocoImage, Segmentation};
+use crate::dataset::coco::{CocoAnnotation, CocoFile, CocoImage, covered};
 use crate::dataset::files::{decode, unreadable};
-use crate::dataset::{Composition, DatasetError, SampleRng, TrainingDataset, TrainingItem};
+use crate::dataset::{Composition, DatasetError, IndexCache, SampleRng, TrainingDataset, TrainingItem};
 use crate::mask::Mask;
 
 /// Training on annotated objects and parts; a mask is that of one annotation, not of all things of its class.
@@ -25,14 +25,33 @@ struct Image {
     path: PathBuf,
     height: usize,
     width: usize,
-    /// Category and area of each annotation; at least one.
-    annotations: Vec<(i64, Segmentation)>,
+    /// At least one.
+    annotations: Vec<CocoAnnotation>,
 }
 
 /// What a category is called.
 struct Class {
     object: String,
     part: Option<String>,
+}
+
+/// A category of objects and parts in words that a question takes.
+pub(in crate::dataset) fn class_phrase(name: &str) -> String {
+    match Class::parse(name) {
+        Class { object, part: None } => object,
+        Class { object, part: Some(part) } => format!("the {part} of the {object}"),
+    }
+}
+
+/// PACO-LVIS below `root`: its annotations and the folder of its pictures.
+pub(in crate::dataset) fn paco_lvis_files(root: &Path) -> (PathBuf, PathBuf) {
+    (root.join("vlpart/paco/annotations/paco_lvis_v1_train.json"), root.join("coco"))
+}
+
+/// PASCAL-Part below `root`: its annotations and the folder of its pictures.
+pub(in crate::dataset) fn pascal_part_files(root: &Path) -> (PathBuf, PathBuf) {
+    let folder = root.join("vlpart/pascal_part");
+    (folder.join("train.json"), folder.join("VOCdevkit/VOC2010/JPEGImages"))
 }
 
 impl Class {
@@ -60,8 +79,8 @@ impl PartInstances {
     /// # Errors
     /// A file that is missing, damaged, or refers to images or categories that it does not list.
     pub fn paco_lvis(root: &Path, composition: Arc<Composition>) -> Result<Self, DatasetError> {
-        let file = root.join("vlpart/paco/annotations/paco_lvis_v1_train.json");
-        Self::open("paco_lvis", file, &root.join("coco"), composition)
+        let (file, pictures) = paco_lvis_files(root);
+        Self::open("paco_lvis", file, &pictures, composition)
     }
 
     /// PASCAL-Part: `root/vlpart/pascal_part/train.json`, pictures in `VOCdevkit/VOC2010/JPEGImages` beside it.
@@ -69,9 +88,8 @@ impl PartInstances {
     /// # Errors
     /// As [`PartInstances::paco_lvis`].
     pub fn pascal_part(root: &Path, composition: Arc<Composition>) -> Result<Self, DatasetError> {
-        let folder = root.join("vlpart/pascal_part");
-        let pictures = folder.join("VOCdevkit/VOC2010/JPEGImages");
-        Self::open("pascal_part", folder.join("train.json"), &pictures, composition)
+        let (file, pictures) = pascal_part_files(root);
+        Self::open("pascal_part", file, &pictures, composition)
     }
 
     fn open(
@@ -80,7 +98,7 @@ impl PartInstances {
         pictures: &Path,
         composition: Arc<Composition>,
     ) -> Result<Self, DatasetError> {
-        let CocoFile { images, annotations, categories } = CocoFile::read(&file)?;
+        let CocoFile { images, annotations, categories } = CocoFile::open(&file, &IndexCache::none())?;
         let classes: BTreeMap<i64, Class> =
             categories.into_iter().map(|category| (category.id, Class::parse(&category.name))).collect();
         let order: Vec<i64> = images.iter().map(|image| image.id).collect();
@@ -96,7 +114,7 @@ impl PartInstances {
                 return Err(missing("category"));
             }
             let image = by_id.get_mut(&annotation.image_id).ok_or_else(|| missing("image"))?;
-            image.annotations.push((annotation.category_id, annotation.segmentation));
+            image.annotations.push(annotation);
         }
         let images = order.iter().filter_map(|id| by_id.remove(id));
         let images: Vec<Image> = images.filter(|image| !image.annotations.is_empty()).collect();
@@ -122,14 +140,13 @@ impl TrainingDataset for PartInstances {
         let (width, height) = (image.width, image.height);
         let mut chosen = Vec::new();
         for index in self.composition.sample(rng, image.annotations.len()) {
-            let (category, segmentation) = &image.annotations[index];
-            let covered = segmentation.sum(height, width).map_err(|error| {
-                unreadable(&self.file, format!("an annotation of {}: {error}", image.path.display()))
-            })?;
+            let CocoAnnotation { id, category_id: category, area, .. } = &image.annotations[index];
+            let covered = covered(&self.file, *id, *area, height, width)?;
             let data = covered.iter().map(|&count| u8::from(count != 0)).collect();
             chosen.push((self.class(*category, rng), Mask { width, height, data }));
         }
-        let present: HashSet<i64> = image.annotations.iter().map(|(category, _)| *category).collect();
+        let present: HashSet<i64> =
+            image.annotations.iter().map(|annotation| annotation.category_id).collect();
         let absent: Vec<i64> = self.classes.keys().filter(|id| !present.contains(id)).copied().collect();
         let absent: Vec<String> = self
             .composition

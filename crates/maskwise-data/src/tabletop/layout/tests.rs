@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dataset::{
-    Composition, Convention, ReferValidation, SampleRng, TrainingDataset, ValidationDataset,
+    Composition, Convention, IndexCache, ReferValidation, SampleRng, TrainingDataset, ValidationDataset,
 };
 use crate::dataset::{ReasonSeg, ReasonSegValidation, ValidationItem};
 use crate::pickle;
@@ -70,8 +70,16 @@ fn refcoco_is_read_back_to_the_pixel() {
         (Layout::FpRefCoco, "fprefcoco", "berkeley_exclude_unified"),
     ] {
         let folder = written(Split::Test, layout, 8);
-        let open =
-            |split| ReferValidation::open(folder.path(), name, split_by, split, QuestionTemplates::read());
+        let open = |split| {
+            ReferValidation::open(
+                folder.path(),
+                name,
+                split_by,
+                split,
+                QuestionTemplates::read(),
+                &IndexCache::none(),
+            )
+        };
         let read = items(&open("test").unwrap());
         assert!(open("val").is_err());
         let world = world(Split::Test);
