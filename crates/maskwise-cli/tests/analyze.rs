@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{files_below, maskwise, refused, run, text, tiny_read};
+use common::{files_below, maskwise, mini, refused, run, text, tiny_read};
 use serde_json::Value;
 use std::path::Path;
 
@@ -29,7 +29,16 @@ fn the_grid_of_points() {
     assert!(ran.stdout.starts_with("embedded:maskwise-mini, tabletop test\n\n| t_pos | t_neg |"), "{ran:?}");
     assert_eq!(
         files_below(&output),
-        ["points.csv", "points.json", "points.md", "points.png", "points.svg", "points.tex"]
+        [
+            "points.csv",
+            "points.json",
+            "points.md",
+            "points.png",
+            "points.svg",
+            "points.tex",
+            "positives.png",
+            "positives.svg"
+        ]
     );
     let cells = json(&output.join("points.json"));
     let cells = cells.as_array().unwrap();
@@ -56,9 +65,30 @@ fn prompts_and_similarity_by_themselves() {
         rows.as_array().unwrap().iter().map(|row| row["mask_from"].as_str().unwrap()).collect();
     assert_eq!(names, ["[SEG] alone", "points alone", "both, discrete points", "both, DtoC"]);
 
+    assert!(std::fs::read_to_string(output.join("ablation.svg")).unwrap().contains(">both, DtoC<"));
+
     let ran = run(&mut analyze(&["seg-token", "tabletop", "--count", "8", "-o", text(&output)]));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     let table = json(&output.join("seg-token.json"));
+    assert_eq!(image::open(output.join("seg-token.png")).unwrap().width(), 640);
+    // With the same SAM as the other one its row is the row of its own.
+    let other = folder.path().join("other");
+    let sam = mini();
+    let ran = run(&mut analyze(&[
+        "seg-token",
+        "tabletop",
+        "--count",
+        "8",
+        "--other-sam",
+        text(&sam),
+        "-o",
+        text(&other),
+    ]));
+    assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+    let with_other = json(&other.join("seg-token.json"));
+    assert_eq!(with_other.as_array().unwrap().len(), 5);
+    assert_eq!(with_other[0]["giou"], table[0]["giou"]);
+    assert_eq!(with_other[1], table[0]);
     let giou = |index: usize| table[index]["giou"]["mean"].as_f64().unwrap();
     // The model's own mask is that of its own prompt, and the similarity alone knows where to look.
     assert_eq!(table[3]["giou"], rows[3]["giou"]);

@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{files_below, maskwise, refused, run, text, tiny_read};
+use common::{files_below, maskwise, refused, root, run, text, tiny_read};
 use std::path::Path;
 
 fn eval(arguments: &[&str]) -> assert_cmd::Command {
@@ -111,4 +111,52 @@ fn what_is_missing_is_named() {
     refused(&mut eval(&["tabletop", "--shard", "3/2", "-o", &empty]), &["3/2", "I/N"]);
     refused(&mut eval(&["compare", &empty, &empty]), &["run.json"]);
     refused(&mut eval(&["tabletop", "--count", "2", "--resume", "-o", &empty]), &["run.json"]);
+}
+
+#[test]
+fn words_are_drawn_by_seed_and_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let pools = folder.path().join("pools.json");
+    let content = serde_json::json!({
+        "SHORT_QUESTION": ["Where is {class_name}?", "Segment {class_name}.", "Show {class_name}."], "LONG_QUESTION": ["{sent}"],
+        "SHORT_ANSWER": ["[SEG].", "Here: [SEG]."], "LONG_ANSWER": ["[SEG]."]});
+    std::fs::write(&pools, content.to_string()).unwrap();
+    let data = root().join("tests/datasets/lisa/refer_seg");
+    let lines = |name: &str, seed: &str| {
+        let output = folder.path().join(name);
+        let ran =
+            run(eval(&["fprefcoco", "--data", text(&data), "--accept-random", "--templates", text(&pools)])
+                .args(["--answers", "teacher-forced", "--template-seed", seed, "-o", text(&output)]));
+        assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
+        let record = std::fs::read_to_string(output.join("run.json")).unwrap();
+        assert!(
+            record.contains("\"drawn_words\"") && record.contains(&format!("\"seed\": {seed}")),
+            "{record}"
+        );
+        std::fs::read_to_string(output.join("samples.jsonl")).unwrap()
+    };
+    let first = lines("a", "1");
+    assert_eq!(lines("b", "1"), first);
+    assert_ne!(lines("c", "2"), first);
+    assert!(
+        first.contains("\"question\":\"Where is the ") || first.contains("\"question\":\"Segment the "),
+        "{first}"
+    );
+    assert!(!first.contains("Please output segmentation mask"), "{first}");
+    // A run with other words is another run.
+    let other = folder.path().join("a");
+    refused(
+        eval(&[
+            "fprefcoco",
+            "--data",
+            text(&data),
+            "--answers",
+            "teacher-forced",
+            "--resume",
+            "-o",
+            text(&other),
+        ])
+        .arg("--accept-random"),
+        &["drawn_words"],
+    );
 }

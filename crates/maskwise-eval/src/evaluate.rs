@@ -1,7 +1,7 @@
 use crate::run::{ask, work};
 use crate::{
-    AskConfig, Benchmark, Conventions, EvalError, Evaluation, Measured, RunFolder, RunRecord, Shard, Summary,
-    near_random, write_report,
+    AskConfig, Benchmark, Conventions, DrawnWords, EvalError, Evaluation, Measured, RunFolder, RunRecord,
+    Shard, Summary, near_random, write_report,
 };
 use maskwise::Segmenter;
 use maskwise::atomic::write_new_folder;
@@ -17,6 +17,8 @@ pub struct EvaluateConfig {
     pub shard: Shard,
     /// How it is asked.
     pub ask: AskConfig,
+    /// What the words of the questions were drawn from, where they are not those of the model's templates.
+    pub drawn_words: Option<DrawnWords>,
     /// Where everything is written; nowhere if absent.
     pub output: Option<PathBuf>,
     /// Go on with what is in `output`.
@@ -44,6 +46,7 @@ pub fn evaluate(
         weights: segmenter.fingerprint()?,
         prompting: segmenter.mask_prompting(),
         templates: segmenter.question_templates(),
+        drawn_words: config.drawn_words.clone(),
         answers: config.ask.answers,
         max_new_tokens: config.ask.max_new_tokens,
     };

@@ -35,10 +35,22 @@ pub struct RunRecord {
     pub prompting: MaskPrompting,
     /// The words that the benchmark's texts are put into.
     pub templates: QuestionTemplates,
+    /// Where other words than those were drawn: from what.
+    #[serde(default)]
+    pub drawn_words: Option<DrawnWords>,
     /// Who wrote the answers.
     pub answers: AnswerMode,
     /// At most this many tokens were written.
     pub max_new_tokens: usize,
+}
+
+/// Words that are drawn from pools, see [`DrawnTemplates`](maskwise::data::dataset::DrawnTemplates).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DrawnWords {
+    /// A fingerprint of the file of pools.
+    pub pools: String,
+    /// The seed.
+    pub seed: u64,
 }
 
 /// An evaluation's folder, open for its samples.

@@ -21,8 +21,8 @@ mod summary;
 mod table;
 
 pub use analysis::{
-    AnalysisConfig, MaskRow, PointsCell, PointsGrid, ablation, compare_sheets, points, points_chart,
-    seg_token, similarity_sheets,
+    AnalysisConfig, MaskRow, PointsCell, PointsGrid, ablation, compare_sheets, masks_chart, points,
+    points_chart, positives_chart, seg_token, similarity_sheets,
 };
 pub use benchmark::{Benchmark, REFER};
 pub use compare::{Change, Comparison};
@@ -30,7 +30,7 @@ pub use conventions::{Conventions, EmptyTargets, IgnoredPixels};
 pub use diagnosis::near_random;
 pub use error::EvalError;
 pub use evaluate::{EvaluateConfig, evaluate, finish, finish_merged};
-pub use folder::{Evaluation, RunFolder, RunRecord};
+pub use folder::{DrawnWords, Evaluation, RunFolder, RunRecord};
 pub use interval::Interval;
 pub use matching::{Matching, Pair};
 pub use merge::merge;

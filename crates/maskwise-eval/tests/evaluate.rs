@@ -31,7 +31,7 @@ fn tabletop(count: usize) -> Benchmark {
 fn config(benchmark: Benchmark, output: Option<PathBuf>) -> EvaluateConfig {
     let ask =
         AskConfig { answers: AnswerMode::Generated, max_new_tokens: 64, jobs: 2, on_error: OnError::Stop };
-    EvaluateConfig { benchmark, shard: Shard::default(), ask, output, resume: false }
+    EvaluateConfig { benchmark, shard: Shard::default(), ask, drawn_words: None, output, resume: false }
 }
 
 fn opened(segmenter: &Segmenter, config: &EvaluateConfig) -> Box<dyn ValidationDataset> {

@@ -16,7 +16,7 @@ pub(crate) enum AnalyzeCommand {
     /// Masks from [SEG] alone, points alone, and both: the rows of Table 6 at inference.
     Ablate(AnalysisArguments),
     /// What the similarity of [SEG] knows by itself: Table 1.
-    SegToken(AnalysisArguments),
+    SegToken(AnalyzeSegTokenArguments),
     /// Similarity maps of language model, projector and SAM's decoder in pictures: Figures 1 and 4.
     Similarity(AnalysisArguments),
     /// Several models on the same questions in pictures: Figures 3 and 8.
@@ -45,6 +45,15 @@ pub(crate) struct AnalysisArguments {
     /// Write tables (Markdown, CSV, LaTeX, JSON) or pictures into this folder.
     #[arg(long, short, value_name = "DIR")]
     pub(crate) output: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnalyzeSegTokenArguments {
+    #[command(flatten)]
+    pub(crate) analysis: AnalysisArguments,
+    /// Prompt the SAM of another model with the points too: the paper's P is that of the released one.
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) other_sam: Option<ModelSource>,
 }
 
 #[derive(Debug, Args)]

@@ -38,6 +38,13 @@ pub(crate) struct EvalRunArguments {
     /// Who writes the answers: teacher-forced is how the tables of LISA and READ were made, and cannot decline.
     #[arg(long, default_value = "generated", value_name = "WHO")]
     pub(crate) answers: Answers,
+    /// Draw the words of questions and teacher-forced answers from this file of pools, as SESAME's validation does on referring expressions;
+    /// its form is that of `templates` in a recipe.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) templates: Option<PathBuf>,
+    /// Which words are drawn.
+    #[arg(long, default_value_t = 42, value_name = "SEED", requires = "templates")]
+    pub(crate) template_seed: u64,
     /// At most this many tokens are written for each answer.
     #[arg(long, default_value_t = 512, value_name = "N", value_parser = at_least_one)]
     pub(crate) max_new_tokens: usize,

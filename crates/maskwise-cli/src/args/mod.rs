@@ -9,6 +9,7 @@ mod train;
 
 pub(crate) use analyze::{
     AnalysisArguments, AnalyzeArguments, AnalyzeCommand, AnalyzeCompareArguments, AnalyzePointsArguments,
+    AnalyzeSegTokenArguments,
 };
 pub(crate) use dataset::{
     DatasetArguments, DatasetCheckArguments, DatasetCommand, DatasetConvertArguments, DatasetShowArguments,

@@ -2,6 +2,7 @@ use super::eval::jobs;
 use super::index_cache;
 use crate::args::{
     AnalysisArguments, AnalyzeArguments, AnalyzeCommand, AnalyzeCompareArguments, AnalyzePointsArguments,
+    AnalyzeSegTokenArguments,
 };
 use crate::exit::Ending;
 use crate::ui::Progress;
@@ -10,10 +11,11 @@ use indicatif::ProgressBar;
 use maskwise::Segmenter;
 use maskwise::atomic::{write_atomic, write_json};
 use maskwise::data::dataset::ValidationDataset;
+use maskwise::image::RgbImage;
 use maskwise::mask::png::write_rgb;
 use maskwise_eval::{
-    AnalysisConfig, PointsGrid, Table, ablation, compare_sheets, points, points_chart, seg_token,
-    similarity_sheets,
+    AnalysisConfig, MaskRow, PointsGrid, Table, ablation, compare_sheets, masks_chart, points, points_chart,
+    positives_chart, seg_token, similarity_sheets,
 };
 use serde::Serialize;
 use std::io::Write;
@@ -35,17 +37,20 @@ pub(crate) fn run(arguments: &AnalyzeArguments, quiet: bool) -> anyhow::Result<E
                 &analysis.config,
                 &mut analysis.progress(),
             )?;
-            analysis.finish(arguments, "ablation", &Table::of_masks(&rows), &rows)?;
+            analysis.finish_masks(arguments, "ablation", &rows)?;
         }
-        AnalyzeCommand::SegToken(arguments) => {
+        AnalyzeCommand::SegToken(AnalyzeSegTokenArguments { analysis: arguments, other_sam }) => {
             let analysis = Analysis::open(arguments, quiet)?;
+            let load = |source| Segmenter::load(source, Default::default());
+            let other_sam = other_sam.as_ref().map(load).transpose()?;
             let rows = seg_token(
                 &analysis.segmenter,
+                other_sam.as_ref(),
                 analysis.items.as_ref(),
                 &analysis.config,
                 &mut analysis.progress(),
             )?;
-            analysis.finish(arguments, "seg-token", &Table::of_masks(&rows), &rows)?;
+            analysis.finish_masks(arguments, "seg-token", &rows)?;
         }
         AnalyzeCommand::Similarity(arguments) => {
             let folder = pictures_folder(arguments)?;
@@ -110,6 +115,27 @@ impl Analysis {
         }
         Ok(())
     }
+
+    /// As [`Analysis::finish`], with a chart.
+    fn finish_masks(
+        &self,
+        arguments: &AnalysisArguments,
+        name: &str,
+        rows: &[MaskRow],
+    ) -> anyhow::Result<()> {
+        self.finish(arguments, name, &Table::of_masks(rows), &rows)?;
+        let chart = masks_chart(rows, &self.title);
+        write_chart(arguments, name, &chart.to_svg(), &chart.to_image())
+    }
+}
+
+/// Writes a chart where an output was asked for.
+fn write_chart(arguments: &AnalysisArguments, name: &str, svg: &str, image: &RgbImage) -> anyhow::Result<()> {
+    if let Some(folder) = &arguments.output {
+        write_atomic(&folder.join(format!("{name}.svg")), |writer| writer.write_all(svg.as_bytes()))?;
+        write_rgb(&folder.join(format!("{name}.png")), image)?;
+    }
+    Ok(())
 }
 
 fn run_points(arguments: &AnalyzePointsArguments, quiet: bool) -> anyhow::Result<()> {
@@ -124,10 +150,11 @@ fn run_points(arguments: &AnalyzePointsArguments, quiet: bool) -> anyhow::Result
     let progress = &mut analysis.progress();
     let cells = points(&analysis.segmenter, analysis.items.as_ref(), &grid, &analysis.config, progress)?;
     analysis.finish(&arguments.analysis, "points", &Table::of_points(&cells), &cells)?;
-    if let Some(folder) = &arguments.analysis.output {
-        let chart = points_chart(&cells, &analysis.title);
-        write_atomic(&folder.join("points.svg"), |writer| writer.write_all(chart.to_svg().as_bytes()))?;
-        write_rgb(&folder.join("points.png"), &chart.to_image())?;
+    for (name, chart) in [
+        ("points", points_chart(&cells, &analysis.title)),
+        ("positives", positives_chart(&cells, &analysis.title)),
+    ] {
+        write_chart(&arguments.analysis, name, &chart.to_svg(), &chart.to_image())?;
     }
     Ok(())
 }

@@ -6,9 +6,11 @@ use crate::exit::Ending;
 use crate::ui::Progress;
 use anyhow::bail;
 use maskwise::Segmenter;
+use maskwise::data::dataset::{DrawnTemplates, Templates};
+use maskwise::data::fingerprint::of_paths;
 use maskwise_eval::{
-    AskConfig, Comparison, EvaluateConfig, Evaluation, OnError, Summary, evaluate, finish, finish_merged,
-    merge,
+    AskConfig, Comparison, DrawnWords, EvaluateConfig, Evaluation, OnError, Summary, evaluate, finish,
+    finish_merged, merge,
 };
 use std::io::Write;
 
@@ -26,7 +28,13 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
     };
     let benchmark = arguments.tabletop.benchmark(name, &arguments.place)?;
     let segmenter = arguments.model.load(|_, _| ())?;
-    let items = benchmark.open(segmenter.question_templates(), &index_cache())?;
+    let mut items = benchmark.open(segmenter.question_templates(), &index_cache())?;
+    let mut drawn_words = None;
+    if let Some(file) = &arguments.templates {
+        let seed = arguments.template_seed;
+        drawn_words = Some(DrawnWords { pools: of_paths(&[file.as_path()])?, seed });
+        items = Box::new(DrawnTemplates::new(items, Templates::read(file)?, seed));
+    }
     let config = EvaluateConfig {
         benchmark,
         shard: arguments.shard.unwrap_or_default(),
@@ -39,6 +47,7 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
                 OnErrorChoice::Skip => OnError::Skip,
             },
         },
+        drawn_words,
         output: arguments.output.clone(),
         resume: arguments.resume,
     };

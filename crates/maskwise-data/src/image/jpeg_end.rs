@@ -1,6 +1,6 @@
 //! Whether a JPEG file is all there: the decoder paints what is missing grey and says nothing.
 
-use std::io::{self, BufRead, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, Seek, SeekFrom};
 
 const START_OF_SCAN: u8 = 0xda;
 const END: u8 = 0xd9;

@@ -8,13 +8,14 @@ mod seg_token;
 mod sheets;
 
 pub use ablation::ablation;
-pub use points::{PointsCell, PointsGrid, points, points_chart};
+pub use points::{PointsCell, PointsGrid, points, points_chart, positives_chart};
 pub use seg_token::seg_token;
 pub use sheets::{compare_sheets, similarity_sheets};
 
 use crate::run::{PictureItems, each_picture, work};
 use crate::{AnswerMode, Conventions, EvalError, Interval, Overlap, Shard};
 use maskwise::data::dataset::{ValidationDataset, ValidationItem};
+use maskwise::draw::chart::{Bar, BarChart};
 use maskwise::mask::Mask;
 use maskwise::{Answer, AskOptions, Scene, Segmenter};
 use serde::Serialize;
@@ -51,6 +52,15 @@ impl MaskRow {
         let (giou, ciou) = scores(&overlaps);
         Self { mask_from, count: overlaps.len(), giou, ciou }
     }
+}
+
+/// The gIoU of rows as bars.
+pub fn masks_chart(rows: &[MaskRow], title: &str) -> BarChart {
+    let bar = |row: &MaskRow| {
+        let Interval { mean, low, high } = row.giou;
+        Bar { name: row.mask_from.to_owned(), value: mean, low, high }
+    };
+    BarChart { title: title.to_owned(), label: "gIoU".to_owned(), bars: rows.iter().map(bar).collect() }
 }
 
 /// Asks every question about something that is there, and has `look` draw from the answer what it wants. The results come in the order of

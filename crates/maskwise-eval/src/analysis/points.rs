@@ -127,17 +127,33 @@ fn share(part: usize, whole: usize) -> Option<f64> {
 
 /// The gIoU of a grid against the number of points, a line for each pair of thresholds.
 pub fn points_chart(cells: &[PointsCell], title: &str) -> Chart {
+    chart(cells, title, "gIoU", &|cell| Some(cell.giou))
+}
+
+/// The share of positive points that lie on the target, drawn as [`points_chart`] draws the gIoU. The share has no interval.
+pub fn positives_chart(cells: &[PointsCell], title: &str) -> Chart {
+    chart(cells, title, "positives inside", &|cell| {
+        cell.positives_inside.map(|share| Interval { mean: share, low: share, high: share })
+    })
+}
+
+fn chart(
+    cells: &[PointsCell],
+    title: &str,
+    y_label: &str,
+    value: &dyn Fn(&PointsCell) -> Option<Interval>,
+) -> Chart {
     let mut series: Vec<Series> = Vec::new();
     for cell in cells {
         let name = format!("t_pos {}, t_neg {}", cell.t_pos, cell.t_neg);
-        let Interval { mean, low, high } = cell.giou;
+        let Some(Interval { mean, low, high }) = value(cell) else { continue };
         let point = ChartPoint { x: cell.num_points as f64, y: mean, low, high };
         match series.iter_mut().find(|series| series.name == name) {
             Some(series) => series.points.push(point),
             None => series.push(Series { name, points: vec![point] }),
         }
     }
-    Chart { title: title.to_owned(), x_label: "points".to_owned(), y_label: "gIoU".to_owned(), series }
+    Chart { title: title.to_owned(), x_label: "points".to_owned(), y_label: y_label.to_owned(), series }
 }
 
 fn place(points: &[PointMark], target: &[u8], width: usize) -> Placed {

@@ -1,10 +1,13 @@
-//! Line charts with error bars, as SVG and as pixels.
+//! Line charts and bar charts with error bars, as SVG and as pixels.
+
+mod bars;
+mod marks;
 
 use super::palette_color;
-use super::sheet::write;
-use ::image::{Rgb, RgbImage};
-use std::fmt::Write as _;
-use tiny_skia::{Color, Paint, PathBuilder, Pixmap, Stroke, Transform};
+use ::image::RgbImage;
+
+pub use bars::{Bar, BarChart};
+use marks::{BLACK, GREY, Mark};
 
 /// A chart.
 #[derive(Clone, Debug, PartialEq)]
@@ -50,70 +53,15 @@ const BAR: f64 = 4.0;
 /// Lines across the chart.
 const TICKS: usize = 5;
 
-/// What is drawn, in pixels from the upper left corner.
-enum Mark {
-    Line { from: (f64, f64), to: (f64, f64), colour: [u8; 3], width: f64 },
-    Text { at: (f64, f64), text: String, colour: [u8; 3] },
-}
-
-const GREY: [u8; 3] = [200, 200, 200];
-const BLACK: [u8; 3] = [20, 20, 20];
-
 impl Chart {
     /// As an SVG document.
     pub fn to_svg(&self) -> String {
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{HEIGHT}\" font-family=\"sans-serif\" font-size=\"12\">\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n"
-        );
-        for mark in self.marks() {
-            // Writing into a string cannot fail.
-            let _ = match mark {
-                Mark::Line { from, to, colour: [r, g, b], width } => writeln!(
-                    svg,
-                    "<line x1=\"{:.1}\" y1=\"{:.1}\" x2=\"{:.1}\" y2=\"{:.1}\" stroke=\"rgb({r},{g},{b})\" stroke-width=\"{width}\"/>",
-                    from.0, from.1, to.0, to.1
-                ),
-                Mark::Text { at, text, colour: [r, g, b] } => writeln!(
-                    svg,
-                    "<text x=\"{:.1}\" y=\"{:.1}\" fill=\"rgb({r},{g},{b})\">{}</text>",
-                    at.0,
-                    at.1,
-                    text.replace('&', "&amp;").replace('<', "&lt;")
-                ),
-            };
-        }
-        svg.push_str("</svg>\n");
-        svg
+        marks::to_svg(&self.marks())
     }
 
     /// As a picture of 640 by 400 pixels.
     pub fn to_image(&self) -> RgbImage {
-        let (width, height) = (WIDTH as u32, HEIGHT as u32);
-        let mut image = RgbImage::from_pixel(width, height, Rgb([255; 3]));
-        let Some(mut canvas) = Pixmap::new(width, height) else { return image };
-        canvas.fill(Color::WHITE);
-        let marks = self.marks();
-        for mark in &marks {
-            let Mark::Line { from, to, colour: [r, g, b], width } = mark else { continue };
-            let mut path = PathBuilder::new();
-            path.move_to(from.0 as f32, from.1 as f32);
-            path.line_to(to.0 as f32, to.1 as f32);
-            let Some(path) = path.finish() else { continue };
-            let mut paint = Paint::default();
-            paint.set_color_rgba8(*r, *g, *b, 255);
-            let stroke = Stroke { width: *width as f32, ..Stroke::default() };
-            canvas.stroke_path(&path, &paint, &stroke, Transform::identity(), None);
-        }
-        for (pixel, drawn) in image.pixels_mut().zip(canvas.pixels()) {
-            pixel.0 = [drawn.red(), drawn.green(), drawn.blue()];
-        }
-        for mark in &marks {
-            let Mark::Text { at, text, colour } = mark else { continue };
-            // SVG's text stands on its line, ours hangs below it.
-            write(&mut image, at.0.max(0.0) as usize, (at.1 - 9.0).max(0.0) as usize, text, Rgb(*colour));
-        }
-        image
+        marks::to_image(&self.marks())
     }
 
     fn marks(&self) -> Vec<Mark> {
