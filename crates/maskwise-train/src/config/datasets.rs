@@ -4,8 +4,9 @@ use super::{DataSection, DatasetKind, DatasetSection, ValidationSection};
 use crate::TrainError;
 use maskwise_data::dataset::{
     CORRECT_REFER_SEG, Composition, DatasetError, IndexCache, Instruct, JsonLines, JsonLinesValidation,
-    Mixture, NEG_REFER_SEG, REFER_SEG, ReasonSeg, ReasonSegValidation, ReferValidation, SEM_SEG, Templates,
-    TrainingDataset, ValidationDataset, ValidationItem, default_split_by, refer_group, semantic_group,
+    Mixture, Muse, MuseValidation, NEG_REFER_SEG, REFER_SEG, ReasonSeg, ReasonSegValidation, ReferValidation,
+    SEM_SEG, Templates, TrainingDataset, ValidationDataset, ValidationItem, default_split_by, refer_group,
+    semantic_group,
 };
 use maskwise_data::tabletop::{FirstPictures, SceneConfig, Split, World};
 use maskwise_data::text::QuestionTemplates;
@@ -59,6 +60,10 @@ impl DataSection {
                     &IndexCache::none(),
                 )?)
             }
+            DatasetKind::Muse => {
+                let (folder, cache) = (folder(&section.folder), IndexCache::none());
+                Box::new(MuseValidation::open(folder, section.split(), questions, &cache)?)
+            }
             DatasetKind::JsonLines => {
                 let folder = folder(&section.folder);
                 Box::new(JsonLinesValidation::open(
@@ -109,6 +114,7 @@ impl DatasetSection {
                     None => dataset,
                 })
             }
+            DatasetKind::Muse => Box::new(Muse::open(root, "train", composition.clone())?),
             DatasetKind::JsonLines => {
                 Box::new(JsonLines::open("json_lines", root, "train", composition.clone())?)
             }

@@ -149,6 +149,8 @@ pub enum DatasetKind {
     Vqa,
     /// ReasonSeg, and a user's own LabelMe pictures with a question each.
     ReasonSeg,
+    /// MUSE: answers with several masks.
+    Muse,
     /// Our own layout: a JSON line for each question.
     JsonLines,
     /// Scenes of the Tabletop world, made while training.
@@ -165,6 +167,7 @@ impl DatasetKind {
             Self::CorrectReferSeg => "correct_refer_seg",
             Self::Vqa => "vqa",
             Self::ReasonSeg => "reason_seg",
+            Self::Muse => "muse",
             Self::JsonLines => "json_lines",
             Self::Tabletop => "tabletop",
         }
