@@ -62,7 +62,8 @@ fn problems_are_counted_and_the_source_is_named() {
     let lines: Vec<&str> = ran.stdout.lines().collect();
     assert!(lines[0].starts_with("question 1: ") && lines[0].contains("000001.json"), "{ran:?}");
     assert_eq!(lines[1..3], ["… and 1 more", "reasonseg test: 2 problems in 5 questions"]);
-    assert!(lines[3].contains("dvlab-research/LISA"), "{ran:?}");
+    assert_eq!(lines[3..5], ["  1 with an unreadable picture", "  1 with a wrong annotation"]);
+    assert!(lines[5].contains("dvlab-research/LISA"), "{ran:?}");
     let missing = ["refs(unc_exclude_unified).p", "lichengunc/refer"];
     refused(&mut dataset(&["check", "refcoco", "--data", text(&data)]), &missing);
     refused(&mut dataset(&["check", "tabletop"]), &["maskwise synth"]);

@@ -36,7 +36,7 @@ pub fn of_paths(paths: &[&Path]) -> Result<String, FingerprintError> {
         }
         hash.update([0xff]);
     }
-    Ok(hexadecimal(hash))
+    Ok(hexadecimal(hash, 8))
 }
 
 /// As [`of_paths`], of a model's folder.
@@ -52,13 +52,14 @@ pub fn of_model(folder: &ModelFolder) -> Result<String, FingerprintError> {
                 hash.update(name);
                 hash.update(bytes);
             }
-            Ok(hexadecimal(hash))
+            Ok(hexadecimal(hash, 8))
         }
     }
 }
 
-fn hexadecimal(hash: Sha256) -> String {
-    hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+/// The first bytes of a hash.
+pub(crate) fn hexadecimal(hash: Sha256, bytes: usize) -> String {
+    hash.finalize().iter().take(bytes).map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The error of a file or folder.

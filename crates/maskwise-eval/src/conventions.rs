@@ -89,9 +89,14 @@ impl Conventions {
         if self.empty_targets == EmptyTargets::LeftOut && overlap.target == 0 {
             return None;
         }
-        match self.union(overlap) {
-            0 => Some(1.0),
-            union => Some(overlap.intersection as f64 / (union as f64 + EPSILON)),
-        }
+        Some(iou(overlap.intersection, self.union(overlap)))
+    }
+}
+
+/// Intersection over union in pixels; 1 of nothing and nothing.
+pub(crate) fn iou(intersection: u64, union: u64) -> f64 {
+    match union {
+        0 => 1.0,
+        union => intersection as f64 / (union as f64 + EPSILON),
     }
 }

@@ -1,7 +1,8 @@
 //! Which of an answer's masks is meant for which of a question's targets, and how well they fit (specification of PixelLM, 7.2).
 
+use crate::conventions::iou;
 use crate::{Interval, Sample};
-use maskwise::mask::overlap_with_target;
+use maskwise::mask::{IGNORED, overlap_with_target};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 use serde::{Deserialize, Serialize};
@@ -32,55 +33,103 @@ pub struct Pair {
 /// Points that masks and targets are compared at.
 const POINTS: usize = 12_544;
 
-/// Matches masks with targets by the lowest sum of binary cross entropy and DICE loss at random points, and counts pixels. First the pairs in
-/// the order of the targets, then targets alone, then masks alone.
-///
-/// `logits` and `targets` are row-major, `width · height` each; a target's values say how many of its parts cover a pixel. The points depend
-/// on `seed` alone.
-pub(crate) fn pairs(logits: &[Vec<f32>], targets: &[Vec<u8>], width: usize, seed: u64) -> Vec<Pair> {
-    let mut rng = Pcg64Mcg::seed_from_u64(seed);
-    let points: Vec<[f32; 2]> = (0..POINTS).map(|_| [rng.random(), rng.random()]).collect();
-    let predicted: Vec<Vec<f32>> =
-        logits.iter().map(|logits| sample_at(&points, width, logits.len(), |at| logits[at])).collect();
-    let wanted: Vec<Vec<f32>> = targets
-        .iter()
-        .map(|target| sample_at(&points, width, target.len(), |at| f32::from(target[at])))
-        .collect();
-    let costs: Vec<Vec<f64>> =
-        wanted.iter().map(|target| predicted.iter().map(|logits| cost(logits, target)).collect()).collect();
-    let matched = assign(&costs, predicted.len());
-    let mut pairs = Vec::new();
-    for (target, prediction) in matched.iter().enumerate() {
-        if let Some(prediction) = prediction {
-            pairs.push(Pair::both(target, *prediction, &logits[*prediction], &targets[target]));
-        }
-    }
-    for (target, values) in targets.iter().enumerate().filter(|(target, _)| matched[*target].is_none()) {
-        pairs.push(Pair::target_alone(target, values));
-    }
-    for (prediction, logits) in logits.iter().enumerate() {
-        if !matched.contains(&Some(prediction)) {
-            pairs.push(Pair::prediction_alone(prediction, logits));
-        }
-    }
-    pairs
+/// Where the masks and targets of a question are compared: (x, y) in 0..1 from edge to edge.
+pub(crate) struct Points {
+    places: Vec<[f32; 2]>,
+    width: usize,
+    height: usize,
 }
 
-/// Values between pixels, bilinear, 0 outside of the picture. `points` are (x, y) in 0..1 from edge to edge.
-fn sample_at(points: &[[f32; 2]], width: usize, pixels: usize, value: impl Fn(usize) -> f32) -> Vec<f32> {
-    let height = pixels.checked_div(width).unwrap_or(0);
-    let pixel = |x: f32, y: f32| {
-        let is_inside = x >= 0.0 && y >= 0.0 && (x as usize) < width && (y as usize) < height;
-        if is_inside { value(y as usize * width + x as usize) } else { 0.0 }
-    };
-    let sample = |&[x, y]: &[f32; 2]| {
-        let (x, y) = (x * width as f32 - 0.5, y * height as f32 - 0.5);
-        let (left, top) = (x.floor(), y.floor());
-        let (right, below) = (x - left, y - top);
-        let row = |y: f32| pixel(left, y) * (1.0 - right) + pixel(left + 1.0, y) * right;
-        row(top) * (1.0 - below) + row(top + 1.0) * below
-    };
-    points.iter().map(sample).collect()
+/// A mask as the comparison needs it; the logits themselves are many.
+pub(crate) struct Prediction {
+    /// Logits at the points.
+    sampled: Vec<f32>,
+    /// 1 where a logit is above 0.
+    drawn: Vec<u8>,
+    /// 1 where the published code counts a pixel of a mask without a target: where the logit lies in 0.5 to 1.
+    published: Vec<u8>,
+}
+
+impl Points {
+    /// The points of a picture of this size; they depend on `seed` alone.
+    pub(crate) fn new(seed: u64, width: usize, height: usize) -> Self {
+        let mut rng = Pcg64Mcg::seed_from_u64(seed);
+        Self { places: (0..POINTS).map(|_| [rng.random(), rng.random()]).collect(), width, height }
+    }
+
+    /// Of row-major logits.
+    pub(crate) fn predict(&self, logits: &[f32]) -> Prediction {
+        let pixels = |keep: &dyn Fn(f32) -> bool| logits.iter().map(|logit| u8::from(keep(*logit))).collect();
+        Prediction {
+            sampled: self.sample(|at| logits[at]),
+            drawn: pixels(&|logit| logit > 0.0),
+            published: pixels(&|logit| (0.5..=1.0).contains(&logit)),
+        }
+    }
+
+    /// Values between pixels, bilinear, 0 outside of the picture.
+    fn sample(&self, value: impl Fn(usize) -> f32) -> Vec<f32> {
+        let (width, height) = (self.width, self.height);
+        let pixel = |x: f32, y: f32| {
+            let is_inside = x >= 0.0 && y >= 0.0 && (x as usize) < width && (y as usize) < height;
+            if is_inside { value(y as usize * width + x as usize) } else { 0.0 }
+        };
+        let sample = |&[x, y]: &[f32; 2]| {
+            let (x, y) = (x * width as f32 - 0.5, y * height as f32 - 0.5);
+            let (left, top) = (x.floor(), y.floor());
+            let (right, below) = (x - left, y - top);
+            let row = |y: f32| pixel(left, y) * (1.0 - right) + pixel(left + 1.0, y) * right;
+            row(top) * (1.0 - below) + row(top + 1.0) * below
+        };
+        self.places.iter().map(sample).collect()
+    }
+
+    /// Matches masks with targets by the lowest sum of binary cross entropy and DICE loss at the points, and counts pixels. First the pairs
+    /// in the order of the targets, then targets alone, then masks alone.
+    ///
+    /// The values of `targets` say how many of a target's parts cover a pixel, 255 that it is ignored.
+    pub(crate) fn pairs(&self, predictions: &[Prediction], targets: &[Vec<u8>]) -> Vec<Pair> {
+        let value = |value: u8| if value == IGNORED { 0.0 } else { f32::from(value) };
+        let wanted = targets.iter().map(|target| self.sample(|at| value(target[at])));
+        let costs = |wanted: Vec<f32>| {
+            predictions.iter().map(|prediction| cost(&prediction.sampled, &wanted)).collect()
+        };
+        let costs: Vec<Vec<f64>> = wanted.map(costs).collect();
+        let matched = assign(&costs, predictions.len());
+        let mut pairs = Vec::new();
+        for (target, prediction) in matched.iter().enumerate() {
+            if let Some(place) = prediction {
+                let Prediction { drawn, .. } = &predictions[*place];
+                let counts = [binary(&targets[target]), targets[target].clone()];
+                let counts = counts.map(|values| overlap_with_target(drawn, &values));
+                pairs.push(Pair::new(Some(target), Some(*place), counts));
+            }
+        }
+        for (target, values) in targets.iter().enumerate().filter(|(target, _)| matched[*target].is_none()) {
+            let nothing = vec![0; values.len()];
+            let counts =
+                [binary(values), values.clone()].map(|values| overlap_with_target(&nothing, &values));
+            pairs.push(Pair::new(Some(target), None, counts));
+        }
+        for (place, Prediction { drawn, published, .. }) in predictions.iter().enumerate() {
+            if !matched.contains(&Some(place)) {
+                // The same pixels are ignored in all targets.
+                let ignored = |value: &u8| if *value == IGNORED { IGNORED } else { 0 };
+                let nothing: Vec<u8> = match targets.first() {
+                    Some(target) => target.iter().map(ignored).collect(),
+                    None => vec![0; drawn.len()],
+                };
+                let counts = [drawn, published].map(|pixels| overlap_with_target(pixels, &nothing));
+                pairs.push(Pair::new(None, Some(place), counts));
+            }
+        }
+        pairs
+    }
+}
+
+/// What any part of a target covers.
+fn binary(values: &[u8]) -> Vec<u8> {
+    values.iter().map(|value| if *value == IGNORED { IGNORED } else { u8::from(*value != 0) }).collect()
 }
 
 /// Mean binary cross entropy plus DICE loss, both with weight 1.
@@ -97,43 +146,10 @@ fn cost(logits: &[f32], target: &[f32]) -> f64 {
 }
 
 impl Pair {
-    fn both(target: usize, prediction: usize, logits: &[f32], values: &[u8]) -> Self {
-        let drawn: Vec<u8> = logits.iter().map(|logit| u8::from(*logit > 0.0)).collect();
-        let inside: Vec<u8> = values.iter().map(|value| u8::from(*value != 0)).collect();
-        let (intersection, union) = overlap_with_target(&drawn, &inside);
-        let (published_intersection, published_union) = overlap_with_target(&drawn, values);
-        Self {
-            target: Some(target),
-            prediction: Some(prediction),
-            intersection,
-            union,
-            published_intersection,
-            published_union,
-        }
-    }
-
-    fn target_alone(target: usize, values: &[u8]) -> Self {
-        let count = |keep: &dyn Fn(u8) -> bool| values.iter().filter(|value| keep(**value)).count() as u64;
-        Self {
-            target: Some(target),
-            prediction: None,
-            intersection: 0,
-            union: count(&|value| value != 0),
-            published_intersection: 0,
-            published_union: count(&|value| value == 1),
-        }
-    }
-
-    fn prediction_alone(prediction: usize, logits: &[f32]) -> Self {
-        let count = |keep: &dyn Fn(f32) -> bool| logits.iter().filter(|logit| keep(**logit)).count() as u64;
-        Self {
-            target: None,
-            prediction: Some(prediction),
-            intersection: 0,
-            union: count(&|logit| logit > 0.0),
-            published_intersection: 0,
-            published_union: count(&|logit| (0.5..=1.0).contains(&logit)),
-        }
+    /// Of (intersection, union) as it should be and as published.
+    fn new(target: Option<usize>, prediction: Option<usize>, counts: [(u64, u64); 2]) -> Self {
+        let [(intersection, union), (published_intersection, published_union)] = counts;
+        Self { target, prediction, intersection, union, published_intersection, published_union }
     }
 }
 
@@ -167,8 +183,8 @@ struct Sums {
 }
 
 impl Matching {
-    /// Sums up the samples that have pairs; none where there are none. A pair that `accept` refuses has an intersection of 0: the paper has
-    /// a language model judge whether a mask's place in the answer fits its target, and published figures include that.
+    /// Sums up the samples that have pairs; none where there are none. A pair that `accept` refuses has an intersection and an IoU of
+    /// 0: the paper has a language model judge whether a mask's place in the answer fits its target, and published figures include that.
     pub fn of(samples: &[&Sample], accept: &dyn Fn(&Sample, &Pair) -> bool) -> Option<Self> {
         let samples: Vec<&Sample> =
             samples.iter().copied().filter(|sample| !sample.pairs.is_empty()).collect();
@@ -224,13 +240,11 @@ impl Sums {
         self.predictions += usize::from(pair.prediction.is_some());
         let counted = [(pair.intersection, pair.union), (pair.published_intersection, pair.published_union)];
         for (way, (intersection, union)) in counted.into_iter().enumerate() {
-            let intersection = if is_accepted { intersection } else { 0 };
-            self.intersections[way] += intersection;
             self.unions[way] += union;
-            self.ious[way] += match union {
-                0 => 1.0,
-                _ => intersection as f64 / (union as f64 + 1e-5),
-            };
+            if is_accepted {
+                self.intersections[way] += intersection;
+                self.ious[way] += iou(intersection, union);
+            }
         }
     }
 }

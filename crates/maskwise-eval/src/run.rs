@@ -1,6 +1,6 @@
 //! Asking a model all questions of a benchmark: pictures are read ahead, answers come in order.
 
-use crate::matching::pairs;
+use crate::matching::Points;
 use crate::{EvalError, Overlap, Pair, Sample, SampleOutcome};
 use maskwise::data::dataset::{DatasetError, ValidationDataset, ValidationItem};
 use maskwise::mask::Mask;
@@ -265,8 +265,12 @@ fn measure<'a>(
     let pairs = match item.instances.is_empty() {
         true => Vec::new(),
         false => {
-            let logits = answer.masks.iter().map(AnswerMask::logits).collect::<Result<Vec<_>, _>>();
-            pairs(&logits.map_err(failed)?, &item.instances, item.image.width() as usize, index as u64)
+            let (width, height) = (item.image.width() as usize, item.image.height() as usize);
+            let points = Points::new(index as u64, width, height);
+            // One by one: the logits of a large picture take four times the memory of its mask.
+            let predict = |mask: &AnswerMask| Ok(points.predict(&mask.logits().map_err(failed)?));
+            let predictions = answer.masks.iter().map(predict).collect::<Result<Vec<_>, EvalError>>()?;
+            points.pairs(&predictions, &item.instances)
         }
     };
     Ok(Measured { timings: answer.timings, sample: sample(index, item, answer, pairs) })

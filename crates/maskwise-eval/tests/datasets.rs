@@ -3,7 +3,7 @@
 
 #![allow(clippy::unwrap_used)] // The lints exempt test functions, not their helpers.
 
-use maskwise::data::dataset::{IndexCache, Survey, ValidationDataset, survey};
+use maskwise::data::dataset::{IndexCache, ProblemKind, Survey, ValidationDataset, survey};
 use maskwise::data::text::QuestionTemplates;
 use maskwise_eval::Benchmark;
 use std::fs;
@@ -278,8 +278,10 @@ fn areas_that_are_none_are_counted_and_named() {
             fs::write(&path, format!("{head}{}", tail.replacen(&old, area, 1))).unwrap();
             outcomes.push((area, said(folder.path(), layout)));
         }
+        let name = Path::new(file).file_name().unwrap().to_str().unwrap();
         for (area, said) in &outcomes {
-            assert!(!said.is_empty(), "{layout} takes {area}");
+            let names = |line: &String| line.contains(name) || line.contains("no pixel");
+            assert!(!said.is_empty() && said.iter().all(names), "{layout} takes {area}: {said:?}");
             let sound = SOUND.iter().find(|(name, ..)| *name == layout).unwrap().1;
             assert!(said.len() < sound, "{layout}, {area}: {said:?}");
         }
@@ -371,7 +373,10 @@ fn muse_names_answers_that_do_not_fit() {
     let folder = copy();
     replace(folder.path(), file, "There are {seg}", "There are");
     let line = said(folder.path(), "muse");
-    assert!(line.len() == 1 && line[0].contains("{seg}") && line[0].contains("question 0"), "{line:?}");
+    assert!(
+        line.len() == 1 && line[0].contains("the answer has 1 [SEG], but there are 2 targets"),
+        "{line:?}"
+    );
     let folder = copy();
     replace(folder.path(), file, "\"answers\":[[", "\"answers\":[[],[");
     let line = said(folder.path(), "muse");
@@ -380,6 +385,30 @@ fn muse_names_answers_that_do_not_fit() {
     replace(folder.path(), file, "\"height\":96", "\"height\":\"tall\"");
     let line = said(folder.path(), "muse");
     assert!(line.iter().all(|line| line.contains("entry 0")) && !line.is_empty(), "{line:?}");
+}
+
+#[test]
+fn muse_entries_that_contradict_themselves_are_counted() {
+    let file = "lisa/muse_val.json";
+    let folder = copy();
+    let text = fs::read_to_string(folder.path().join(file)).unwrap();
+    let mut entries: serde_json::Value = serde_json::from_str(&text).unwrap();
+    entries[0]["ann_list"] = serde_json::Value::Null;
+    entries[0]["questions"] = serde_json::json!([]);
+    fs::write(folder.path().join(file), entries.to_string()).unwrap();
+    let line = said(folder.path(), "muse");
+    assert!(line.len() == 1 && line[0].contains("entry 0") && line[0].contains("no question 0"), "{line:?}");
+}
+
+#[test]
+fn problems_are_counted_by_sort() {
+    let folder = copy();
+    let pictures = folder.path().join("jsonl/images");
+    fs::remove_file(pictures.join("000000000001.jpg")).unwrap();
+    fs::write(pictures.join("000000000002.jpg"), "no picture").unwrap();
+    let counts = surveyed(folder.path(), "jsonl").unwrap().problem_counts();
+    let counts: Vec<_> = counts.into_iter().collect();
+    assert_eq!(counts, [(ProblemKind::MissingPicture, 4), (ProblemKind::UnreadablePicture, 4)]);
 }
 
 #[test]

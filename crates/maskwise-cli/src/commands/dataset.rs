@@ -61,6 +61,9 @@ fn run_check(arguments: &DatasetCheckArguments, quiet: bool) -> anyhow::Result<E
         writeln!(out, "… and {} more", wrong - arguments.most)?;
     }
     writeln!(out, "{}: {wrong} problems in {all} questions", benchmark.name())?;
+    for (kind, count) in survey.problem_counts() {
+        writeln!(out, "  {count} {}", kind.in_words())?;
+    }
     if let Some(origin) = benchmark.origin() {
         writeln!(out, "{origin}")?;
     }

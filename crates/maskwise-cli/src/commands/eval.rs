@@ -33,7 +33,12 @@ fn measure(arguments: &EvalRunArguments, quiet: bool) -> anyhow::Result<Ending> 
     if let Some(file) = &arguments.templates {
         let seed = arguments.template_seed;
         drawn_words = Some(DrawnWords { pools: of_paths(&[file.as_path()])?, seed });
-        items = Box::new(DrawnTemplates::new(items, Templates::read(file)?, seed));
+        items = Box::new(DrawnTemplates::new(
+            items,
+            segmenter.question_templates(),
+            Templates::read(file)?,
+            seed,
+        ));
     }
     let config = EvaluateConfig {
         benchmark,

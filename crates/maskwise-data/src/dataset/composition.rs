@@ -115,3 +115,12 @@ fn config<T>(reason: &str) -> Result<T, DatasetError> {
 pub(super) fn single(question: String, answer: String, mask: Option<Mask>) -> TrainingConversation {
     TrainingConversation { rounds: vec![(question, answer)], masks: mask.into_iter().collect() }
 }
+
+/// `a, b and c`.
+pub(super) fn joined(texts: &[String]) -> String {
+    match texts {
+        [] => String::new(),
+        [only] => only.clone(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}

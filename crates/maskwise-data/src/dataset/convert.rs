@@ -293,7 +293,8 @@ fn line(image: String, item: &ValidationItem) -> JsonLine {
         question,
         phrase,
         sentence,
-        answer: (masks.len() > 1).then(|| item.answer.clone()),
+        answer: (masks.len() > 1 && item.answer.matches("[SEG]").count() == masks.len())
+            .then(|| item.answer.clone()),
         masks,
         ignore: ignored.then(|| source(IGNORED)),
         family: (!item.family.is_empty()).then(|| item.family.clone()),

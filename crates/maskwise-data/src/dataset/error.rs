@@ -13,6 +13,18 @@ pub enum DatasetError {
         /// What is wrong and what to do.
         reason: String,
     },
+    /// A picture has another size than its annotation says.
+    #[error("{}: it has {}x{} pixels, but {} says {}x{}", path.display(), found.0, found.1, said_by.display(), said.0, said.1)]
+    Size {
+        /// The picture.
+        path: PathBuf,
+        /// Its columns and rows.
+        found: (usize, usize),
+        /// The annotation.
+        said_by: PathBuf,
+        /// The columns and rows that it says.
+        said: (usize, usize),
+    },
     /// A picture cannot be decoded; the message names its file.
     #[error(transparent)]
     Image(#[from] ImageError),

@@ -49,18 +49,14 @@ pub(super) fn has_extension(path: &Path, extensions: &[&str]) -> bool {
 pub(super) fn check_size(
     image: &RgbImage,
     path: &Path,
-    (width, height): (usize, usize),
+    said: (usize, usize),
     said_by: &Path,
 ) -> Result<(), DatasetError> {
     let found = (image.width() as usize, image.height() as usize);
-    if found == (width, height) {
-        return Ok(());
+    match found == said {
+        true => Ok(()),
+        false => Err(DatasetError::Size { path: path.to_owned(), found, said_by: said_by.to_owned(), said }),
     }
-    let said_by = said_by.display();
-    Err(unreadable(
-        path,
-        format!("it has {}x{} pixels, but {said_by} says {width}x{height}", found.0, found.1),
-    ))
 }
 
 /// The path of a dataset's file from the dataset's folder on, `/` between its parts: the same on every machine.

@@ -13,6 +13,7 @@ use sha2::{Digest, Sha256};
 use super::DatasetError;
 use super::files::{parse_json, read_bytes, unreadable};
 use crate::atomic::write_json;
+use crate::fingerprint::hexadecimal;
 
 /// A folder of indices, one for each dataset that was opened with it.
 ///
@@ -82,7 +83,7 @@ fn name(kind: &str, sources: &[&Path]) -> String {
         hash.update([0]);
     }
     let readable: String = kind.chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("{readable}-{}.json", hexadecimal(hash))
+    format!("{readable}-{}.json", hexadecimal(hash, 16))
 }
 
 /// Sizes and times of all files.
@@ -94,7 +95,8 @@ fn stamp(sources: &[&Path]) -> io::Result<String> {
             true => {
                 for entry in fs::read_dir(source)? {
                     let entry = entry?;
-                    files.push((entry.file_name(), entry.metadata()?));
+                    // Of what a link leads to.
+                    files.push((entry.file_name(), fs::metadata(entry.path())?));
                 }
             }
             false => files.push((source.file_name().unwrap_or_default().to_owned(), fs::metadata(source)?)),
@@ -108,11 +110,7 @@ fn stamp(sources: &[&Path]) -> io::Result<String> {
             hash.update(time.as_nanos().to_le_bytes());
         }
     }
-    Ok(hexadecimal(hash))
-}
-
-fn hexadecimal(hash: Sha256) -> String {
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    Ok(hexadecimal(hash, 16))
 }
 
 /// Bytes of a file that hold a value.

@@ -42,8 +42,8 @@ pub struct ValidationItem {
     pub target: Vec<u8>,
     /// How many masks are meant; a prediction is the union of as many.
     pub masks: usize,
-    /// Of several masks each by itself, valued as `target` and in the order of the answer's `[SEG]`; empty where there is one at most, or the
-    /// dataset does not tell them apart.
+    /// Where the dataset tells the masks of an answer apart: each by itself, in the order of the answer's `[SEG]`. Values say how many of its
+    /// parts cover a pixel, 255 that it is ignored.
     pub instances: Vec<Vec<u8>>,
     /// Whether what is asked for is there; a false premise has an empty target.
     pub exists: bool,

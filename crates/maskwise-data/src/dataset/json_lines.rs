@@ -19,6 +19,7 @@ use std::sync::Arc;
 use rand::RngExt;
 use serde::{Deserialize, Serialize};
 
+use super::composition::joined;
 use super::files::{LastPicture, decode, unreadable};
 use super::index::Span;
 use super::{Asked, IndexCache, ValidationDataset, ValidationItem};
@@ -287,7 +288,8 @@ impl TrainingDataset for JsonLines {
     }
 }
 
-/// Validation on all questions of a file of our own layout. The target is the union of a question's masks.
+/// Validation on all questions of a file of our own layout. The target is the union of a question's masks; the answer of a line without one is
+/// that of the template, with as many `[SEG]` as there are masks.
 pub struct JsonLinesValidation {
     lines: Lines,
     questions: QuestionTemplates,
@@ -330,17 +332,24 @@ impl ValidationDataset for JsonLinesValidation {
         let image = self.pictures.decode(&file)?;
         let (width, height) = (image.width() as usize, image.height() as usize);
         let mut target = vec![0; width * height];
-        let mut paint = |mask: &Mask, value: u8| {
-            target
+        let paint = |values: &mut Vec<u8>, mask: &Mask, value: u8| {
+            values
                 .iter_mut()
                 .zip(&mask.data)
                 .filter(|(_, inside)| **inside == 1)
                 .for_each(|(pixel, _)| *pixel = value);
         };
         let masks = self.lines.masks(index, &line, width, height)?;
-        masks.iter().for_each(|mask| paint(mask, 1));
+        masks.iter().for_each(|mask| paint(&mut target, mask, 1));
+        let mut instances: Vec<Vec<u8>> = Vec::new();
+        if masks.len() > 1 {
+            instances.extend(masks.iter().map(|mask| mask.data.clone()));
+        }
         if let Some(ignore) = &line.ignore {
-            paint(&self.lines.mask(index, ignore, width, height)?, IGNORED);
+            let ignore = self.lines.mask(index, ignore, width, height)?;
+            for values in std::iter::once(&mut target).chain(&mut instances) {
+                paint(values, &ignore, IGNORED);
+            }
         }
         let (question, asked) = match (&line.question, &line.phrase, &line.sentence) {
             (Some(question), ..) => (question.clone(), Asked::Question),
@@ -359,14 +368,13 @@ impl ValidationDataset for JsonLinesValidation {
             file: Some(file),
             question,
             asked,
-            answer: line.answer.unwrap_or_else(|| self.questions.answer.0.clone()),
+            answer: line.answer.unwrap_or_else(|| {
+                let segs = joined(&vec!["[SEG]".to_owned(); masks.len().max(1)]);
+                self.questions.answer.0.replace("[SEG]", &segs)
+            }),
             target,
             masks: masks.len(),
-            instances: if masks.len() > 1 {
-                masks.into_iter().map(|mask| mask.data).collect()
-            } else {
-                Vec::new()
-            },
+            instances,
             exists: !line.masks.is_empty(),
             family: line.family.unwrap_or_default(),
         })

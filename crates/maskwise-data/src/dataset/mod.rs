@@ -39,7 +39,7 @@ pub use muse::{Muse, MuseValidation};
 pub use reason_seg::{ReasonSeg, ReasonSegValidation};
 pub use refer::{Refer, ReferValidation, default_split_by};
 pub use semantic::{LabelMaps, LabelMapsValidation, PartInstances};
-pub use survey::{Problem, Spread, Survey, survey};
+pub use survey::{Problem, ProblemKind, Spread, Survey, survey};
 pub use templates::Templates;
 
 /// The generator that items are drawn with: a function of the run's seed and the item's position, nothing else.

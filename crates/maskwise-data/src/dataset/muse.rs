@@ -8,6 +8,7 @@ use rand::seq::IndexedRandom;
 use serde::Deserialize;
 
 use super::coco::Segmentation;
+use super::composition::joined;
 use super::files::{LastPicture, check_size, decode, relative, unreadable};
 use super::index::{Span, list_entries};
 use super::{Asked, IndexCache, ValidationDataset, ValidationItem};
@@ -35,6 +36,13 @@ struct Annotation {
     category_name: String,
     rephrased_name: Option<String>,
     segmentation: Segmentation,
+}
+
+impl Entry {
+    /// The answer that the file has for a question, with a `[SEG]` for each `{seg}`; none where it has names alone.
+    fn text_answer(&self, question: usize) -> Option<String> {
+        Some(self.text_answers.get(question)?.as_ref()?.replace("{seg}", "[SEG]"))
+    }
 }
 
 impl Annotation {
@@ -104,6 +112,10 @@ impl Entries {
     /// The targets of a question: how many parts of each cover each pixel, since the reference adds them up.
     fn targets(&self, number: usize, entry: &Entry, question: usize) -> Result<Vec<Vec<u8>>, DatasetError> {
         let answers = self.answers(number, entry, question)?;
+        if answers.len().saturating_mul(entry.height * entry.width) > MAX_TARGET_PIXELS {
+            let reason = format!("question {question} has {} targets, too many for memory", answers.len());
+            return Err(self.wrong(number, reason));
+        }
         let target = |annotation: &Annotation| {
             annotation.segmentation.sum(entry.height, entry.width).map_err(|error| {
                 self.wrong(number, format_args!("question {question}: {:?}: {error}", annotation.name()))
@@ -124,34 +136,8 @@ impl Entries {
         }
     }
 
-    /// The answer that the file has for a question, with a `[SEG]` for each target; none where it has names alone.
-    fn text_answer(
-        &self,
-        number: usize,
-        entry: &Entry,
-        question: usize,
-    ) -> Result<Option<String>, DatasetError> {
-        let Some(Some(text)) = entry.text_answers.get(question) else { return Ok(None) };
-        let (found, wanted) = (text.matches("{seg}").count(), self.answers(number, entry, question)?.len());
-        if found != wanted {
-            let reason =
-                format!("question {question}: its text has {found} {{seg}}, but there are {wanted} targets");
-            return Err(self.wrong(number, reason));
-        }
-        Ok(Some(text.replace("{seg}", "[SEG]")))
-    }
-
     fn id(&self, picture: &Path) -> String {
         format!("muse: {}", relative(picture, &self.root))
-    }
-}
-
-/// `a, b and c`.
-fn joined(texts: &[String]) -> String {
-    match texts {
-        [] => String::new(),
-        [only] => only.clone(),
-        [first @ .., last] => format!("{} and {last}", first.join(", ")),
     }
 }
 
@@ -169,10 +155,17 @@ const TOGETHER: [&str; 4] = [
     "Sure, the segmentation result of {class_name} are {seg}",
 ];
 
+/// Largest sum of the pixels of a question's targets, a bound on what a damaged file can make us allocate.
+const MAX_TARGET_PIXELS: usize = 1 << 30;
+
+/// Items without a usable answer that are drawn in a row before it is an error.
+const MOST_ATTEMPTS: usize = 100;
+
 /// Share of targets that are called by what GPT named them.
 const REPHRASED: f64 = 0.9;
 
-/// Training on MUSE: a picture, and up to `num_classes_per_sample` of its questions.
+/// Training on MUSE: a picture, and up to `num_classes_per_sample` of its questions (PixelLM takes all). Where an answer has not as many places
+/// for masks as it has targets another picture is drawn, as in the reference.
 pub struct Muse {
     entries: Entries,
     composition: Arc<Composition>,
@@ -186,6 +179,32 @@ impl Muse {
     /// A file that is missing, no list, or without questions.
     pub fn open(root: &Path, split: &str, composition: Arc<Composition>) -> Result<Self, DatasetError> {
         Ok(Self { entries: Entries::open(root, split, &IndexCache::none())?, composition })
+    }
+
+    /// The item of an entry with these questions and their answers.
+    fn item(
+        &self,
+        rng: &mut SampleRng,
+        number: usize,
+        entry: &Entry,
+        rows: Vec<(usize, String)>,
+    ) -> Result<TrainingItem, DatasetError> {
+        let picture = self.entries.picture(number, entry)?;
+        let image = decode(&picture)?;
+        let (width, height) = (entry.width, entry.height);
+        check_size(&image, &picture, (width, height), &self.entries.file)?;
+        let mut conversations = Vec::with_capacity(rows.len());
+        for (question, answer) in rows {
+            let targets = self.entries.targets(number, entry, question)?.into_iter();
+            let mask = |target: Vec<u8>| {
+                let data = target.into_iter().map(|count| u8::from(count != 0)).collect();
+                Mask { width, height, data }
+            };
+            let asked = self.composition.long_question(rng, &entry.questions[question]);
+            let rounds = vec![(asked, answer)];
+            conversations.push(TrainingConversation { rounds, masks: targets.map(mask).collect() });
+        }
+        Ok(TrainingItem { id: self.entries.id(&picture), image, conversations })
     }
 
     fn answer(&self, rng: &mut SampleRng, answers: &[Annotation]) -> String {
@@ -211,34 +230,29 @@ impl TrainingDataset for Muse {
     }
 
     fn draw(&self, rng: &mut SampleRng) -> Result<TrainingItem, DatasetError> {
-        let number = rng.random_range(0..self.entries.places.len());
-        let entry = self.entries.entry(number)?;
-        let picture = self.entries.picture(number, &entry)?;
-        let image = decode(&picture)?;
-        check_size(&image, &picture, (entry.width, entry.height), &self.entries.file)?;
-        let mut conversations = Vec::new();
-        for question in self.composition.sample(rng, entry.questions.len()) {
-            let answer = match self.entries.text_answer(number, &entry, question)? {
-                Some(text) => text,
-                None => self.answer(rng, self.entries.answers(number, &entry, question)?),
-            };
-            let targets = self.entries.targets(number, &entry, question)?.into_iter();
-            let mask = |target: Vec<u8>| Mask {
-                width: entry.width,
-                height: entry.height,
-                data: target.into_iter().map(|count| u8::from(count != 0)).collect(),
-            };
-            let asked = self.composition.long_question(rng, &entry.questions[question]);
-            conversations.push(TrainingConversation {
-                rounds: vec![(asked, answer)],
-                masks: targets.map(mask).collect(),
-            });
+        for _ in 0..MOST_ATTEMPTS {
+            let number = rng.random_range(0..self.entries.places.len());
+            let entry = self.entries.entry(number)?;
+            let chosen = self.composition.sample(rng, entry.questions.len());
+            let mut rows = Vec::with_capacity(chosen.len());
+            for question in chosen {
+                let answers = self.entries.answers(number, &entry, question)?;
+                let answer = entry.text_answer(question).unwrap_or_else(|| self.answer(rng, answers));
+                if answer.matches("[SEG]").count() == answers.len() {
+                    rows.push((question, answer));
+                }
+            }
+            if rows.len() == entry.questions.len().min(self.composition.rows) {
+                return self.item(rng, number, &entry, rows);
+            }
         }
-        Ok(TrainingItem { id: self.entries.id(&picture), image, conversations })
+        let reason = format!("{MOST_ATTEMPTS} pictures in a row had an answer that does not fit its targets");
+        Err(unreadable(&self.entries.file, reason))
     }
 }
 
-/// Validation on all questions of MUSE. Where parts of a target overlap its values are 2 and more, as in the reference.
+/// Validation on all questions of MUSE. Where parts of an instance overlap its values are 2 and more, as in the reference. An answer may have more
+/// or fewer `[SEG]` than there are targets, if the file's text has.
 pub struct MuseValidation {
     entries: Entries,
     /// Entry and question of each item.
@@ -296,14 +310,16 @@ impl ValidationDataset for MuseValidation {
         for instance in &instances {
             target.iter_mut().zip(instance).for_each(|(pixel, count)| *pixel |= u8::from(*count != 0));
         }
-        let answer = match self.entries.text_answer(number, &entry, question)? {
-            Some(text) => text,
-            None => {
-                let answers = self.entries.answers(number, &entry, question)?;
-                each_named(&answers.iter().map(|annotation| annotation.name().to_owned()).collect::<Vec<_>>())
-            }
+        let names = |answers: &[Annotation]| {
+            each_named(&answers.iter().map(|annotation| annotation.name().to_owned()).collect::<Vec<_>>())
         };
-        let sentence = entry.questions[question].clone();
+        let answer = match entry.text_answer(question) {
+            Some(text) => text,
+            None => names(self.entries.answers(number, &entry, question)?),
+        };
+        let sentence = entry.questions.get(question).cloned();
+        let sentence = sentence
+            .ok_or_else(|| self.entries.wrong(number, format_args!("there is no question {question}")))?;
         Ok(ValidationItem {
             id: self.entries.id(&path),
             image,

@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display, Formatter};
+use std::io::ErrorKind;
 
 use serde::Serialize;
 
-use super::ValidationDataset;
+use super::{DatasetError, ValidationDataset};
+use crate::image::ImageError;
 use crate::mask::IGNORED;
 
 /// What was found in a dataset.
@@ -40,8 +42,59 @@ pub struct Survey {
 pub struct Problem {
     /// The question's place.
     pub index: usize,
+    /// Of which sort it is.
+    pub kind: ProblemKind,
     /// What is wrong, naming the file.
     pub reason: String,
+}
+
+/// Sorts of problems, as they are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum ProblemKind {
+    /// A picture is not there.
+    MissingPicture,
+    /// A picture cannot be decoded.
+    UnreadablePicture,
+    /// A picture has another size than its annotation says.
+    PictureSize,
+    /// An annotation cannot be read or contradicts itself.
+    Annotation,
+    /// What is there has no pixel.
+    EmptyMask,
+    /// What is not there has pixels.
+    UnwantedMask,
+    /// There is no question.
+    EmptyQuestion,
+    /// An answer has not as many places for masks as there are.
+    Answer,
+}
+
+impl ProblemKind {
+    fn of(error: &DatasetError) -> Self {
+        match error {
+            DatasetError::Image(ImageError::Read { source, .. }) if source.kind() == ErrorKind::NotFound => {
+                Self::MissingPicture
+            }
+            DatasetError::Image(_) => Self::UnreadablePicture,
+            DatasetError::Size { .. } => Self::PictureSize,
+            _ => Self::Annotation,
+        }
+    }
+
+    /// In words, behind a number.
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::MissingPicture => "with a missing picture",
+            Self::UnreadablePicture => "with an unreadable picture",
+            Self::PictureSize => "with a picture of another size",
+            Self::Annotation => "with a wrong annotation",
+            Self::EmptyMask => "with a mask without a pixel",
+            Self::UnwantedMask => "with pixels of what is not there",
+            Self::EmptyQuestion => "without words",
+            Self::Answer => "with an answer of fewer or more [SEG] than masks",
+        }
+    }
 }
 
 /// How values are spread.
@@ -74,14 +127,17 @@ pub fn survey(items: &dyn ValidationDataset, on_progress: &mut dyn FnMut(usize))
             survey.pictures += 1;
         }
         match items.item(index) {
-            Err(error) => survey.problem(index, error.to_string()),
+            Err(error) => survey.problem(index, ProblemKind::of(&error), error.to_string()),
             Ok(item) => {
                 let pixels =
                     |value: &dyn Fn(u8) -> bool| item.target.iter().filter(|pixel| value(**pixel)).count();
                 let inside = pixels(&|value| value == 1);
                 survey.absent += usize::from(!item.exists);
                 survey.with_ignored += usize::from(pixels(&|value| value == IGNORED) > 0);
-                survey.with_overlaps += usize::from(pixels(&|value| !matches!(value, 0 | 1 | IGNORED)) > 0);
+                let overlaps =
+                    |values: &Vec<u8>| values.iter().any(|value| !matches!(value, 0 | 1 | &IGNORED));
+                survey.with_overlaps +=
+                    usize::from(overlaps(&item.target) || item.instances.iter().any(overlaps));
                 if !item.family.is_empty() {
                     *survey.families.entry(item.family.clone()).or_default() += 1;
                 }
@@ -90,21 +146,36 @@ pub fn survey(items: &dyn ValidationDataset, on_progress: &mut dyn FnMut(usize))
                 widths.push(f64::from(item.image.width()));
                 heights.push(f64::from(item.image.height()));
                 if text.trim().is_empty() {
-                    survey.problem(index, format!("{}: the question is empty", item.id));
+                    survey.problem(
+                        index,
+                        ProblemKind::EmptyQuestion,
+                        format!("{}: the question is empty", item.id),
+                    );
                 }
                 if item.exists {
                     covered.push(inside as f64 / item.target.len().max(1) as f64);
                     if inside == 0 {
-                        survey.problem(index, format!("{}: the truth of {text:?} has no pixel", item.id));
+                        let reason = format!("{}: the truth of {text:?} has no pixel", item.id);
+                        survey.problem(index, ProblemKind::EmptyMask, reason);
                     }
                     for (place, values) in item.instances.iter().enumerate() {
-                        if values.iter().all(|value| *value == 0) {
+                        if values.iter().all(|value| matches!(*value, 0 | IGNORED)) {
                             let reason = format!("{}: target {place} of {text:?} has no pixel", item.id);
-                            survey.problem(index, reason);
+                            survey.problem(index, ProblemKind::EmptyMask, reason);
                         }
                     }
+                    let places = item.answer.matches("[SEG]").count();
+                    if !item.instances.is_empty() && places != item.instances.len() {
+                        let targets = item.instances.len();
+                        let reason = format!(
+                            "{}: the answer has {places} [SEG], but there are {targets} targets",
+                            item.id
+                        );
+                        survey.problem(index, ProblemKind::Answer, reason);
+                    }
                 } else if inside > 0 {
-                    survey.problem(index, format!("{}: {text:?} is not there, but has pixels", item.id));
+                    let reason = format!("{}: {text:?} is not there, but has pixels", item.id);
+                    survey.problem(index, ProblemKind::UnwantedMask, reason);
                 }
             }
         }
@@ -118,8 +189,15 @@ pub fn survey(items: &dyn ValidationDataset, on_progress: &mut dyn FnMut(usize))
 }
 
 impl Survey {
-    fn problem(&mut self, index: usize, reason: String) {
-        self.problems.push(Problem { index, reason });
+    fn problem(&mut self, index: usize, kind: ProblemKind, reason: String) {
+        self.problems.push(Problem { index, kind, reason });
+    }
+
+    /// How many problems there are of each sort that occurs.
+    pub fn problem_counts(&self) -> BTreeMap<ProblemKind, usize> {
+        let mut counts = BTreeMap::new();
+        self.problems.iter().for_each(|problem| *counts.entry(problem.kind).or_default() += 1);
+        counts
     }
 }
 

@@ -5,7 +5,7 @@ use std::io::{self, BufRead, Seek, SeekFrom};
 const START_OF_SCAN: u8 = 0xda;
 const END: u8 = 0xd9;
 
-/// Whether `reader` holds anything but a JPEG, or a JPEG whose last scan ends. It stands at its start again afterwards.
+/// Whether `reader` holds anything but a JPEG, or a JPEG with an end behind its first scan. It stands at its start again afterwards.
 pub(super) fn is_whole<R: BufRead + Seek>(reader: &mut R) -> io::Result<bool> {
     let whole = match skip_to_scan(reader) {
         Ok(true) => holds_end(reader),

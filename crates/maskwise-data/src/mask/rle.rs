@@ -154,32 +154,30 @@ impl Rle {
     /// Encodes a mask.
     pub fn encode(mask: &Mask) -> Rle {
         let Mask { width, height, ref data } = *mask;
-        // Row by row, since a column's pixels lie far apart: where each column changes.
-        let mut changes: Vec<Vec<u32>> = vec![Vec::new(); width];
-        let rows: Vec<&[u8]> = data.chunks_exact(width.max(1)).collect();
-        for (y, pair) in rows.windows(2).enumerate() {
-            for (block, (above, row)) in pair[0].chunks(BLOCK).zip(pair[1].chunks(BLOCK)).enumerate() {
+        // Where the value changes on the way down the columns; looked for row by row, since a column's pixels lie far apart.
+        let mut changes = Vec::new();
+        for (y, (above, row)) in data.chunks(width.max(1)).zip(data.chunks(width.max(1)).skip(1)).enumerate()
+        {
+            for (block, (above, row)) in above.chunks(BLOCK).zip(row.chunks(BLOCK)).enumerate() {
                 if above != row {
-                    let columns = changes[block * BLOCK..].iter_mut().zip(above.iter().zip(row));
-                    columns.filter(|(_, (a, b))| a != b).for_each(|(column, _)| column.push(y as u32 + 1));
+                    let columns = (block * BLOCK..).zip(above.iter().zip(row));
+                    let changed = columns.filter(|(_, (above, value))| above != value);
+                    changes.extend(changed.map(|(x, _)| x * height + y + 1));
                 }
             }
         }
-        let (mut counts, mut value, mut start) = (Vec::new(), 0, 0);
-        let mut change_at = |position: usize| {
-            counts.push((position - start) as u32);
-            start = position;
-        };
-        if let (Some(first), Some(last)) = (rows.first(), rows.last()) {
-            for (x, changes) in changes.iter().enumerate() {
-                if first[x] != value {
-                    change_at(x * height);
-                }
-                changes.iter().for_each(|y| change_at(x * height + *y as usize));
-                value = last[x];
+        // From the foot of a column to the head of the next; before the first all is 0.
+        let mut foot = 0;
+        for x in 0..if height > 0 { width } else { 0 } {
+            if data[x] != foot {
+                changes.push(x * height);
             }
+            foot = data[(height - 1) * width + x];
         }
-        counts.push((width * height - start) as u32);
+        changes.sort_unstable();
+        let ends = changes.iter().copied().chain([width * height]);
+        let starts = std::iter::once(0).chain(changes.iter().copied());
+        let counts = ends.zip(starts).map(|(end, start)| (end - start) as u32).collect();
         Rle { size: [height, width], counts }
     }
 

@@ -1,7 +1,8 @@
 //! The assignment problem.
 
 /// For each row of `costs` (all of length `columns`) its column, so that the sum of costs is lowest and no column is taken twice; with more
-/// rows than columns some rows have none. The Hungarian method with potentials, O(rows² · columns).
+/// rows than columns some rows have none. A cost that is not finite counts as a very high one. The Hungarian method with potentials,
+/// O(rows² · columns).
 pub(super) fn assign(costs: &[Vec<f64>], columns: usize) -> Vec<Option<usize>> {
     let rows = costs.len();
     if rows > columns {
@@ -32,7 +33,9 @@ pub(super) fn assign(costs: &[Vec<f64>], columns: usize) -> Vec<Option<usize>> {
                 if is_done[other] {
                     continue;
                 }
-                let reduced = costs[from - 1][other - 1] - row_potential[from] - column_potential[other];
+                let cost = costs[from - 1][other - 1];
+                let cost = if cost.is_finite() { cost } else { WORST };
+                let reduced = cost - row_potential[from] - column_potential[other];
                 if reduced < least[other] {
                     (least[other], before[other]) = (reduced, column);
                 }
@@ -62,6 +65,9 @@ pub(super) fn assign(costs: &[Vec<f64>], columns: usize) -> Vec<Option<usize>> {
     assigned
 }
 
+/// Stands for costs that are not finite.
+const WORST: f64 = 1e12;
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -82,6 +88,13 @@ mod tests {
             best
         }
         go(costs, &mut vec![false; columns], costs.len().saturating_sub(columns))
+    }
+
+    #[test]
+    fn costs_that_are_not_finite_are_avoided() {
+        let costs = [vec![f64::NAN, 2.0, 1.0], vec![f64::INFINITY, 1.0, f64::NEG_INFINITY]];
+        assert_eq!(assign(&costs, 3), [Some(2), Some(1)]);
+        assert_eq!(assign(&[vec![f64::NAN]], 1), [Some(0)]);
     }
 
     proptest! {

@@ -76,7 +76,7 @@ impl DataSection {
             }
             DatasetKind::Tabletop => Box::new(section.tabletop()?),
             DatasetKind::SemSeg | DatasetKind::Vqa => {
-                let reason = "`sem_seg` and `vqa` have no questions to validate with; choose another kind";
+                let reason = "`sem_seg` and `vqa` are not validated on; choose another kind";
                 return Err(TrainError::setting("data.validation.kind", reason));
             }
         };

@@ -1,6 +1,6 @@
 //! `refs(<splitBy>).p` and `instances.json`: which sentences belong to which area of which image (spec 6.2).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -120,6 +120,7 @@ impl Index {
     fn of(path: &Path, instances: &Path, split: &str) -> Result<Self, DatasetError> {
         let references: Vec<Reference> =
             pickle::read(path).map_err(|error| unreadable(path, error.to_string()))?;
+        let splits: BTreeSet<String> = references.iter().map(|reference| reference.split.clone()).collect();
         let mut by_image: BTreeMap<i64, Vec<Sentence>> = BTreeMap::new();
         for reference in references.into_iter().filter(|reference| in_split(&reference.split, split)) {
             let annotations = match reference.ann_id {
@@ -139,7 +140,9 @@ impl Index {
         }
         by_image.retain(|_, sentences| !sentences.is_empty());
         if by_image.is_empty() {
-            return Err(unreadable(path, format!("the split {split} has no sentences")));
+            let known: Vec<&str> = splits.iter().map(String::as_str).collect();
+            let known = known.join(", ");
+            return Err(unreadable(path, format!("the split {split} has no sentences; there are: {known}")));
         }
         let file = CocoFile::open(instances, &IndexCache::none())?;
         let mut known: HashMap<i64, _> = file.images.into_iter().map(|image| (image.id, image)).collect();

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use super::labels::Labels;
 use crate::dataset::DatasetError;
 use crate::dataset::files::{has_extension, list, read_bytes, read_json, unreadable};
+use crate::mask::IGNORED;
 
 /// The pictures of a dataset with their label maps. What lies where, [`LabelMapsValidation`](super::LabelMapsValidation) says.
 pub(super) struct ClassMaps {
@@ -74,31 +75,46 @@ impl ClassMaps {
         Ok(Self { name: "mapillary", classes, meaning, files, sources: vec![names, maps] })
     }
 
-    /// The class of each pixel; none where it is ignored.
-    pub(super) fn meanings(&self, labels: &Labels, path: &Path) -> Result<Vec<Option<usize>>, DatasetError> {
-        let meaning = |&value: &u8| match self.meaning.get(usize::from(value)) {
-            Some(meaning) => Ok(*meaning),
-            None if value == 255 => Ok(None),
-            None => Err(unreadable(
-                path,
-                format!("the label {value} is no class; there are {}", self.classes.len()),
-            )),
-        };
-        labels.values.iter().map(meaning).collect()
+    /// The classes that a label map has, ascending.
+    ///
+    /// # Errors
+    /// A label that is no class.
+    pub(super) fn present(&self, labels: &Labels, path: &Path) -> Result<Vec<usize>, DatasetError> {
+        let mut occurs = [false; 256];
+        labels.values.iter().for_each(|value| occurs[usize::from(*value)] = true);
+        let mut classes = Vec::new();
+        for value in (0..256).filter(|value| occurs[*value]) {
+            match self.meaning.get(value) {
+                Some(class) => classes.extend(class),
+                None if value == usize::from(IGNORED) => {}
+                None => {
+                    let classes = self.classes.len();
+                    return Err(unreadable(
+                        path,
+                        format!("the label {value} is no class; there are {classes}"),
+                    ));
+                }
+            }
+        }
+        classes.sort_unstable();
+        Ok(classes)
     }
 
-    /// For each class whether a pixel has it.
-    pub(super) fn there(&self, meanings: &[Option<usize>]) -> Vec<bool> {
-        let mut there = vec![false; self.classes.len()];
-        meanings.iter().flatten().for_each(|&class| there[class] = true);
-        there
+    /// Where a class is: 1 inside, 0 outside, 255 where a pixel has no class.
+    pub(super) fn target(&self, labels: &Labels, class: usize) -> Vec<u8> {
+        let mut values = [IGNORED; 256];
+        for (value, meaning) in values.iter_mut().zip(&self.meaning) {
+            if let Some(found) = meaning {
+                *value = u8::from(*found == class);
+            }
+        }
+        labels.values.iter().map(|value| values[usize::from(*value)]).collect()
     }
 
     /// The classes of a picture, ascending.
     pub(super) fn classes_of(&self, picture: usize) -> Result<Vec<usize>, DatasetError> {
         let map = &self.files[picture].1;
-        let there = self.there(&self.meanings(&Labels::read(map)?, map)?);
-        Ok((0..there.len()).filter(|class| there[*class]).collect())
+        self.present(&Labels::read(map)?, map)
     }
 }
 

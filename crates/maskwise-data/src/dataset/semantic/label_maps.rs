@@ -11,7 +11,7 @@ use crate::dataset::{
     Asked, Composition, DatasetError, IndexCache, SampleRng, TrainingDataset, TrainingItem,
     ValidationDataset, ValidationItem,
 };
-use crate::mask::{IGNORED, Mask};
+use crate::mask::Mask;
 use crate::text::QuestionTemplates;
 use rand::RngExt;
 
@@ -45,16 +45,15 @@ impl TrainingDataset for LabelMaps {
         for _ in 0..MOST_ATTEMPTS {
             let (picture, map) = &files[rng.random_range(0..files.len())];
             let labels = Labels::read(map)?;
-            let meanings = self.maps.meanings(&labels, map)?;
-            let there = self.maps.there(&meanings);
-            let (present, absent): (Vec<usize>, Vec<usize>) =
-                (0..there.len()).partition(|&class| there[class]);
+            let present = self.maps.present(&labels, map)?;
+            let absent: Vec<usize> = (0..classes.len()).filter(|class| !present.contains(class)).collect();
             if present.is_empty() {
                 continue;
             }
             let mut chosen = Vec::new();
             for index in self.composition.sample(rng, present.len()) {
-                let data = meanings.iter().map(|&class| u8::from(class == Some(present[index]))).collect();
+                let target = self.maps.target(&labels, present[index]);
+                let data = target.into_iter().map(|value| u8::from(value == 1)).collect();
                 let mask = Mask { width: labels.width, height: labels.height, data };
                 chosen.push((classes[present[index]].clone(), mask));
             }
@@ -113,7 +112,12 @@ impl LabelMapsValidation {
     ) -> Result<Self, DatasetError> {
         let maps = ClassMaps::open(name, root)?;
         let sources: Vec<&Path> = maps.sources.iter().map(PathBuf::as_path).collect();
-        let classes: Vec<Option<Vec<usize>>> = cache.open(name, &sources, || Ok(classes_of_all(&maps)))?;
+        let mut classes: Vec<Option<Vec<usize>>> =
+            cache.open(name, &sources, || Ok(classes_of_all(&maps)))?;
+        // What could not be read may be readable by now.
+        for (picture, classes) in classes.iter_mut().enumerate().filter(|(_, classes)| classes.is_none()) {
+            *classes = maps.classes_of(picture).ok();
+        }
         let items = classes.iter().enumerate().flat_map(|(picture, classes)| {
             let unreadable = [(picture, None)].into_iter().filter(|_| classes.is_none());
             let classes = classes.iter().flatten().map(move |class| (picture, Some(*class)));
@@ -160,17 +164,14 @@ impl ValidationDataset for LabelMapsValidation {
     fn item(&self, index: usize) -> Result<ValidationItem, DatasetError> {
         let (picture, class) = self.items[index];
         let (path, map) = &self.maps.files[picture];
-        let labels = Labels::read(map)?;
-        let meanings = self.maps.meanings(&labels, map)?;
         let Some(class) = class else {
+            // With the reason why, unless it has gone meanwhile.
+            self.maps.classes_of(picture)?;
             return Err(unreadable(map, "it could not be read when the dataset was opened; open it again"));
         };
+        let labels = Labels::read(map)?;
         let image = self.last.decode(path)?;
         check_size(&image, path, (labels.width, labels.height), map)?;
-        let value = |meaning: &Option<usize>| match meaning {
-            None => IGNORED,
-            Some(found) => u8::from(*found == class),
-        };
         let phrase = self.maps.classes[class].to_lowercase();
         Ok(ValidationItem {
             id: format!("{}: {}", self.maps.name, path.file_name().unwrap_or_default().display()),
@@ -179,7 +180,7 @@ impl ValidationDataset for LabelMapsValidation {
             question: self.questions.short.fill(&phrase),
             answer: self.questions.answer.fill(&phrase),
             asked: Asked::Phrase(phrase),
-            target: meanings.iter().map(value).collect(),
+            target: self.maps.target(&labels, class),
             masks: 1,
             instances: Vec::new(),
             exists: true,
