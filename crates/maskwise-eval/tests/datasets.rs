@@ -374,7 +374,7 @@ fn muse_names_answers_that_do_not_fit() {
     replace(folder.path(), file, "There are {seg}", "There are");
     let line = said(folder.path(), "muse");
     assert!(
-        line.len() == 1 && line[0].contains("the answer has 1 [SEG], but there are 2 targets"),
+        line.len() == 1 && line[0].contains("the answer has 2 [SEG], but there are 3 targets"),
         "{line:?}"
     );
     let folder = copy();
