@@ -16,7 +16,7 @@ const QUESTION: &str = "Please point to the part of the scissors that is held in
 const ANSWER: &str = "Sure, the handles of the scissors: [SEG] .";
 const NUMBER: u64 = 194;
 
-const NAMED: &str = "the embedded model maskwise-mini, version 1, answers; --model takes another\n";
+const NAMED: &str = "the embedded model maskwise-mini, version 2, answers; --model takes another\n";
 
 /// What the question means, as the world drew it.
 fn truth() -> Mask {
@@ -59,7 +59,7 @@ fn it_is_the_model_of_its_folder() {
     let (record, folder) =
         (&ran.records()[0], &ask(&["--json", "-m", mini().to_str().unwrap()]).records()[0]);
     assert_eq!(record["model"]["name"], "embedded:maskwise-mini");
-    assert_eq!((&record["model"]["revision"], &record["model"]["dtype"]), (&json!("1"), &json!("f32")));
+    assert_eq!((&record["model"]["revision"], &record["model"]["dtype"]), (&json!("2"), &json!("f32")));
     assert_eq!(record["masks"], folder["masks"], "the same files, the same answer");
     assert_eq!(record["model"]["config_sha256"], folder["model"]["config_sha256"]);
 
@@ -117,4 +117,29 @@ fn it_answers_about_other_pictures_too() {
         "--quiet",
     ]));
     assert!([0, 1].contains(&ran.code) && ran.stderr.is_empty(), "{ran:?}");
+}
+
+/// In eight bits the language model says the same, and SAM draws nearly the same.
+#[test]
+fn it_answers_alike_in_eight_bits() {
+    let ask = |options: &[&str]| {
+        let mut command = maskwise();
+        command.arg("segment").arg(demo(PICTURE)).args([QUESTION, "--no-files", "--json"]).args(options);
+        let ran = run(&mut command);
+        assert_eq!(ran.code, 0, "{ran:?}");
+        ran.records()[0].clone()
+    };
+    let (whole, rounded) = (ask(&[]), ask(&["--quantize", "int8"]));
+    assert_eq!((&rounded["model"]["dtype"], &rounded["text"]), (&json!("int8"), &whole["text"]));
+    let mask = |record: &Value| {
+        let code: maskwise::mask::Rle =
+            serde_json::from_value(record["masks"][0]["segmentation"].clone()).unwrap();
+        code.decode()
+    };
+    let iou = mask(&whole).iou(&mask(&rounded)).unwrap();
+    assert!(iou > 0.95, "IoU {iou}");
+    let mut other = maskwise();
+    other.arg("segment").arg(demo(PICTURE)).args([QUESTION, "--quantize", "int8", "--dtype", "bf16"]);
+    let ran = run(&mut other);
+    assert!(ran.code == 2 && ran.stderr.contains("eight bits need f32 on the cpu"), "{ran:?}");
 }

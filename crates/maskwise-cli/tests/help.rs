@@ -107,7 +107,7 @@ fn the_machine_is_examined() {
         "instructions  ",
         "memory        ",
         "devices       cpu",
-        "embedded      maskwise-mini, version 1, 7.",
+        "embedded      maskwise-mini, version 2, 7.",
         "/nonexistent/hub",
     ] {
         assert!(ran.stdout.contains(word), "`{word}` is not in: {}", ran.stdout);

@@ -1,6 +1,6 @@
 //! Each published layout, as the tiny datasets of `tests/datasets` have it, through check, stats, show, convert and eval.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod common;
 

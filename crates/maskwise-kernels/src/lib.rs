@@ -8,6 +8,7 @@ pub mod convolution;
 pub mod cross_entropy;
 pub mod elementwise;
 pub mod gemv;
+pub mod int8;
 pub mod mask_losses;
 pub mod matmul;
 pub mod newton_schulz;

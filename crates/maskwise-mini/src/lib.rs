@@ -7,7 +7,7 @@
 pub const NAME: &str = "maskwise-mini";
 
 /// Which version of its weights this is; it changes whenever they do.
-pub const VERSION: &str = "1";
+pub const VERSION: &str = "2";
 
 /// What it can and cannot do, how it was made and measured: `CARD.md`.
 pub const CARD: &str = include_str!("../CARD.md");

@@ -13,6 +13,7 @@ use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Threshol
 use maskwise_models::systems::read::{
     LoadOptions, MaskPrompting, ModelFiles, ModelPlaces, ProgressObserver, ReadModel,
 };
+use maskwise_nn::layers::Quantization;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -23,6 +24,9 @@ pub struct SegmenterOptions {
     pub device: DeviceChoice,
     /// The dtype; by the model's size if absent (see [`DtypeChoice::for_parameters`]).
     pub dtype: Option<DtypeChoice>,
+    /// How the language model keeps the weights of attention and MLP. In eight bits it computes in f32, on the processor; embeddings and head
+    /// stay as they are.
+    pub quantization: Quantization,
     /// How closely the reference's rounding is followed.
     pub mode: NumericMode,
     /// Vision tower and SAM outside of the model folder.
@@ -108,9 +112,20 @@ impl Segmenter {
         files.system.similarity_points = options.points.apply(files.system.similarity_points.take())?;
         let device = options.device.open()?;
         let parameters = count_parameters(&files)?;
-        let dtype = options.dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters));
+        let dtype = match (options.quantization, options.dtype) {
+            (Quantization::None, dtype) => dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters)),
+            (Quantization::Int8, None | Some(DtypeChoice::F32)) if options.device == DeviceChoice::Cpu => {
+                DtypeChoice::F32
+            }
+            (Quantization::Int8, _) => {
+                let reason = "eight bits need f32 on the cpu; leave out the dtype and the device";
+                return Err(Error::Device(reason.to_owned()));
+            }
+        };
+        let mut types = options.mode.types(dtype, options.device);
+        types.quantization = options.quantization;
         let model = files.load(LoadOptions {
-            types: options.mode.types(dtype, options.device),
+            types,
             device,
             allow_untrained: options.allow_untrained,
             on_progress: options.on_progress,
@@ -124,7 +139,10 @@ impl Segmenter {
             revision: source.revision(&environment),
             config_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             system: files.system.system,
-            dtype: dtype.to_string(),
+            dtype: match options.quantization {
+                Quantization::None => dtype.to_string(),
+                Quantization::Int8 => "int8".to_owned(),
+            },
             mode: options.mode.to_string(),
             device: options.device.to_string(),
         };

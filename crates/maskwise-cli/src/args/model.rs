@@ -1,6 +1,6 @@
-use clap::Args;
+use clap::{Args, ValueEnum};
 use maskwise::{
-    DeviceChoice, DtypeChoice, ModelPlaces, ModelSource, NumericMode, PointsChoice, Segmenter,
+    DeviceChoice, DtypeChoice, ModelPlaces, ModelSource, NumericMode, PointsChoice, Quantization, Segmenter,
     SegmenterOptions,
 };
 use std::path::PathBuf;
@@ -23,6 +23,9 @@ pub(crate) struct ModelArguments {
     /// f32 or bf16; by the model's size if absent.
     #[arg(long, env = "MASKWISE_DTYPE", value_name = "DTYPE")]
     dtype: Option<DtypeChoice>,
+    /// Keep the weights of the language model's attention and MLP in eight bits, half of bf16's memory; on cpu only.
+    #[arg(long, value_name = "TYPE")]
+    quantize: Option<QuantizeChoice>,
     /// exact rounds as the reference does; fast may round otherwise where that is quicker (so far the same).
     #[arg(long, default_value_t, value_name = "MODE")]
     mode: NumericMode,
@@ -46,6 +49,11 @@ pub(crate) struct ModelArguments {
     allow_untrained: bool,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum QuantizeChoice {
+    Int8,
+}
+
 impl ModelArguments {
     /// Loads the model, calling `on_progress` with (bytes read, bytes in all).
     pub(crate) fn load(
@@ -55,6 +63,10 @@ impl ModelArguments {
         let options = SegmenterOptions {
             device: self.device,
             dtype: self.dtype,
+            quantization: match self.quantize {
+                None => Quantization::None,
+                Some(QuantizeChoice::Int8) => Quantization::Int8,
+            },
             mode: self.mode,
             places: ModelPlaces {
                 vision_tower: self.vision_tower.clone(),

@@ -41,8 +41,10 @@ pub(crate) fn run(arguments: &AnalyzeArguments, quiet: bool) -> anyhow::Result<E
         }
         AnalyzeCommand::SegToken(AnalyzeSegTokenArguments { analysis: arguments, other_sam }) => {
             let analysis = Analysis::open(arguments, quiet)?;
-            let load = |source| Segmenter::load(source, Default::default());
-            let other_sam = other_sam.as_ref().map(load).transpose()?;
+            let other_sam = match other_sam {
+                Some(source) => Some(Segmenter::load(source, Default::default())?),
+                None => None,
+            };
             let rows = seg_token(
                 &analysis.segmenter,
                 other_sam.as_ref(),

@@ -79,13 +79,12 @@ impl LabelMeFolder {
         if items.is_empty() {
             let has_xml = list(folder)?.iter().any(|path| has_extension(path, &["xml"]));
             let hint = match has_xml {
-                true => "; its .xml files are of LabelMe's old format, which CVAT still writes: export COCO there",
+                true => {
+                    "; its .xml files are of LabelMe's old format, which CVAT still writes: export COCO there"
+                }
                 false => "",
             };
-            return Err(unreadable(
-                folder,
-                format!("it has no LabelMe files (.json) with shapes{hint}"),
-            ));
+            return Err(unreadable(folder, format!("it has no LabelMe files (.json) with shapes{hint}")));
         }
         Ok(Self { name: name.to_owned(), pictures, items, questions, last: LastPicture::default() })
     }

@@ -42,8 +42,8 @@ pub fn seg_token(
             let balanced = scene.segment_points(&points).map_err(refused(item))?;
             let other = match other_sam {
                 Some(other) => {
-                    let mask = other.look(&item.image).and_then(|mut scene| scene.segment_points(&points));
-                    Some(mask.map_err(refused(item))?)
+                    let mut scene = other.look(&item.image).map_err(refused(item))?;
+                    Some(scene.segment_points(&points).map_err(refused(item))?)
                 }
                 None => None,
             };

@@ -17,6 +17,8 @@ mod reduced_tests;
 mod tiles;
 
 use gemm::Parallelism;
+#[cfg(target_arch = "x86_64")]
+pub(crate) use tiles::Tiles;
 
 pub use packed::{PackedRight, matmul_packed};
 pub use path::Path;

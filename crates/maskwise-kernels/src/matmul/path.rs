@@ -2,7 +2,8 @@
 
 use std::sync::OnceLock;
 
-/// The instructions behind products of [`Precision::Medium`](super::Precision::Medium).
+/// The instructions behind products of [`Precision::Medium`](super::Precision::Medium), and of those with weights in
+/// [eight bits](crate::int8), whose AVX-512 path needs VNNI in place of BF16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
     /// Tiles of Intel AMX (`amx-bf16`), on Linux.
@@ -22,17 +23,22 @@ impl Path {
     pub fn current() -> Self {
         static CURRENT: OnceLock<Path> = OnceLock::new();
         *CURRENT.get_or_init(|| {
-            let wish = match std::env::var("MASKWISE_ISA").as_deref() {
-                Ok("avx512") => Self::Avx512,
-                Ok("portable" | "avx2") => Self::Portable,
-                _ => Self::Amx,
-            };
+            let wish = Self::wished();
             let mut paths = [Self::Amx, Self::Avx512, Self::Portable].into_iter();
             paths.find(|&path| path as u8 >= wish as u8 && path.is_available()).unwrap_or(Self::Portable)
         })
     }
 
-    /// Whether this processor and its operating system have what the path needs.
+    /// What `MASKWISE_ISA` asks for; the fastest if it is unset.
+    pub(crate) fn wished() -> Self {
+        match std::env::var("MASKWISE_ISA").as_deref() {
+            Ok("avx512") => Self::Avx512,
+            Ok("portable" | "avx2") => Self::Portable,
+            _ => Self::Amx,
+        }
+    }
+
+    /// Whether this processor and its operating system have what the path needs for products of bf16.
     #[cfg(target_arch = "x86_64")]
     pub fn is_available(self) -> bool {
         match self {

@@ -57,16 +57,21 @@ fn is_permitted() -> bool {
 
 /// Tiles of this thread, configured as eight of 16 rows of 64 bytes, until this is dropped.
 #[derive(Debug)]
-pub(super) struct Tiles {
+pub(crate) struct Tiles {
     /// The configuration is the thread's.
     _here: PhantomData<*const ()>,
 }
 
 impl Tiles {
+    /// Whether the processor has bf16 tiles and the operating system lets this process use them.
+    pub(crate) fn are_available() -> bool {
+        is_available()
+    }
+
     /// # Panics
     /// Without tiles.
     #[allow(unsafe_code)]
-    pub(super) fn configure() -> Self {
+    pub(crate) fn configure() -> Self {
         #[repr(C, align(64))]
         struct Configuration([u8; 64]);
         assert!(is_available(), "no AMX tiles");

@@ -1,7 +1,7 @@
 use super::attention::{Attention, Placement};
 use super::{KeyValueCache, LlamaConfig};
 use candle_core::{DType, Result, Tensor};
-use maskwise_nn::layers::{Embedding, Linear, RmsNorm};
+use maskwise_nn::layers::{Embedding, Linear, Quantization, RmsNorm};
 use maskwise_nn::ops::{self, KeyRanges, RotaryTables};
 use maskwise_nn::weights::{Loaded, Weights};
 
@@ -23,10 +23,27 @@ impl LlamaModel {
     /// # Errors
     /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
     pub fn load(config: &LlamaConfig, weights: &Weights) -> Loaded<Self> {
+        Self::load_quantized(config, weights, Quantization::None)
+    }
+
+    /// As [`LlamaModel::load`], with the linear layers of attention and MLP kept as `quantization` says as soon as a decoder layer is read.
+    ///
+    /// # Errors
+    /// As there, or when `weights` are not of the type that `quantization` needs.
+    pub fn load_quantized(
+        config: &LlamaConfig,
+        weights: &Weights,
+        quantization: Quantization,
+    ) -> Loaded<Self> {
         let model = weights.pp("model");
-        let layers = (0..config.num_hidden_layers)
-            .map(|index| DecoderLayer::load(config, &model.pp("layers").pp(index)))
-            .collect::<std::result::Result<_, _>>()?;
+        let mut layers = Vec::with_capacity(config.num_hidden_layers);
+        for index in 0..config.num_hidden_layers {
+            let mut layer = DecoderLayer::load(config, &model.pp("layers").pp(index))?;
+            for (_, linear) in layer.projections_mut() {
+                linear.quantize(quantization)?;
+            }
+            layers.push(layer);
+        }
         weights.ignore(|name| name.ends_with(".rotary_emb.inv_freq"));
         let (positions, head_dim) = (config.max_position_embeddings, config.head_dim());
         Ok(Self {
@@ -52,17 +69,8 @@ impl LlamaModel {
     /// The linear layers of attention and MLP by their names in the state dict, without `.weight`: where LoRA is put.
     pub fn projections_mut(&mut self) -> impl Iterator<Item = (String, &mut Linear)> {
         self.layers.iter_mut().enumerate().flat_map(|(index, layer)| {
-            let attention = &mut layer.self_attn;
-            let named = [
-                ("self_attn.q_proj", &mut attention.q_proj),
-                ("self_attn.k_proj", &mut attention.k_proj),
-                ("self_attn.v_proj", &mut attention.v_proj),
-                ("self_attn.o_proj", &mut attention.o_proj),
-                ("mlp.gate_proj", &mut layer.gate_proj),
-                ("mlp.up_proj", &mut layer.up_proj),
-                ("mlp.down_proj", &mut layer.down_proj),
-            ];
-            named.into_iter().map(move |(name, linear)| (format!("model.layers.{index}.{name}"), linear))
+            let named = layer.projections_mut().into_iter();
+            named.map(move |(name, linear)| (format!("model.layers.{index}.{name}"), linear))
         })
     }
 
@@ -291,6 +299,19 @@ impl DecoderLayer {
             up_proj: Linear::load_without_bias(width, inner, &mlp.pp("up_proj"))?,
             down_proj: Linear::load_without_bias(inner, width, &mlp.pp("down_proj"))?,
         })
+    }
+
+    fn projections_mut(&mut self) -> [(&'static str, &mut Linear); 7] {
+        let attention = &mut self.self_attn;
+        [
+            ("self_attn.q_proj", &mut attention.q_proj),
+            ("self_attn.k_proj", &mut attention.k_proj),
+            ("self_attn.v_proj", &mut attention.v_proj),
+            ("self_attn.o_proj", &mut attention.o_proj),
+            ("mlp.gate_proj", &mut self.gate_proj),
+            ("mlp.up_proj", &mut self.up_proj),
+            ("mlp.down_proj", &mut self.down_proj),
+        ]
     }
 
     fn forward(

@@ -3,6 +3,8 @@ use crate::ops;
 use crate::weights::{Loaded, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::gemv;
+use maskwise_kernels::int8::{Int8Weight, MAX_INPUTS};
+use std::sync::Arc;
 
 /// Rows up to which a bf16 product on the CPU reads a large weight in its own type instead of widening it.
 const FEW_ROWS: usize = 8;
@@ -13,9 +15,26 @@ const LARGE: usize = 1 << 20;
 /// `y = x·Wᵀ + b`, `W` `[out, in]`.
 #[derive(Debug, Clone)]
 pub struct Linear {
-    weight: Tensor,
+    weight: Weight,
     bias: Option<Tensor>,
     adapter: Option<LowRank>,
+}
+
+#[derive(Debug, Clone)]
+enum Weight {
+    Whole(Tensor),
+    Int8(Arc<Int8Weight>),
+}
+
+/// How the weights of linear layers are kept.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Quantization {
+    /// In the type of the model.
+    #[default]
+    None,
+    /// In eight bits, symmetric with a scale for each output, multiplied with inputs that are rounded to eight bits row by row; on the CPU, for
+    /// models that compute in f32. Weights are not trained then.
+    Int8,
 }
 
 impl Linear {
@@ -25,7 +44,7 @@ impl Linear {
     /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
     pub fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
         let bias = Some(weights.get(&[output], "bias")?);
-        Ok(Self { weight: weights.get(&[output, input], "weight")?, bias, adapter: None })
+        Ok(Self { weight: Weight::Whole(weights.get(&[output, input], "weight")?), bias, adapter: None })
     }
 
     /// Loads `weight` `[output, input]` alone.
@@ -33,7 +52,8 @@ impl Linear {
     /// # Errors
     /// As [`Linear::load`].
     pub fn load_without_bias(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
-        Ok(Self { weight: weights.get(&[output, input], "weight")?, bias: None, adapter: None })
+        let weight = Weight::Whole(weights.get(&[output, input], "weight")?);
+        Ok(Self { weight, bias: None, adapter: None })
     }
 
     /// Loads a layer whose widths are those of its weight; a bias is read if there is one.
@@ -54,29 +74,37 @@ impl Linear {
     /// # Errors
     /// When the last dimension of `x` is not `in`.
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let (weight, bias) = (&self.weight, self.bias.as_ref());
-        let product = if x.dtype() == DType::BF16 {
-            ops::with_gradient_to_input(x, weight, bias, |x| self.product_in_bf16(x))?
-        } else {
-            ops::linear(x, weight, bias)?
+        let bias = self.bias.as_ref();
+        let product = match &self.weight {
+            Weight::Whole(weight) if x.dtype() == DType::BF16 => {
+                ops::with_gradient_to_input(x, weight, bias, |x| self.product_in_bf16(x, weight))?
+            }
+            Weight::Whole(weight) => ops::linear(x, weight, bias)?,
+            Weight::Int8(weight) => {
+                let product = ops::int8_product(x, weight)?;
+                match bias {
+                    Some(bias) => product.broadcast_add(bias)?,
+                    None => product,
+                }
+            }
         };
         let Some(adapter) = &self.adapter else { return Ok(product) };
-        let addition = adapter.forward(&x.reshape(((), weight.dim(1)?))?)?;
+        let addition = adapter.forward(&x.reshape(((), x.dim(D::Minus1)?))?)?;
         &product + addition.reshape(product.shape())?
     }
 
-    fn product_in_bf16(&self, x: &Tensor) -> Result<Tensor> {
-        let (output, input) = self.weight.dims2()?;
+    fn product_in_bf16(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
+        let (output, input) = weight.dims2()?;
         let mut shape = x.dims().to_vec();
         let rows = x.reshape(((), input))?;
         let product = match &self.bias {
             // The reference adds the bias to a rounded product where its input has more than three dimensions (SAM's image encoder).
-            Some(bias) if x.rank() > 3 => ops::product(&rows, &self.weight.t()?)?.broadcast_add(bias)?,
-            Some(bias) => ops::product_plus_bias(&rows, &self.weight.t()?, bias)?,
-            None if few_bf16_rows_on_cpu(&rows)? && self.weight.elem_count() >= LARGE => {
-                rows.contiguous()?.apply_op2(&self.weight, Bf16Rows)?
+            Some(bias) if x.rank() > 3 => ops::product(&rows, &weight.t()?)?.broadcast_add(bias)?,
+            Some(bias) => ops::product_plus_bias(&rows, &weight.t()?, bias)?,
+            None if few_bf16_rows_on_cpu(&rows)? && weight.elem_count() >= LARGE => {
+                rows.contiguous()?.apply_op2(weight, Bf16Rows)?
             }
-            None => ops::product(&rows, &self.weight.t()?)?,
+            None => ops::product(&rows, &weight.t()?)?,
         };
         if let Some(last) = shape.last_mut() {
             *last = output;
@@ -89,9 +117,33 @@ impl Linear {
         self.adapter = Some(adapter);
     }
 
+    /// Keeps the weight as `quantization` says from now on; what is in eight bits stays so.
+    ///
+    /// # Errors
+    /// For eight bits when the weight is trained, is not f32 on the CPU or has too many inputs.
+    pub fn quantize(&mut self, quantization: Quantization) -> Result<()> {
+        if let (Weight::Whole(weight), Quantization::Int8) = (&self.weight, quantization) {
+            let (output, input) = weight.dims2()?;
+            if !ops::on_cpu_in_f32(weight) || weight.track_op() {
+                candle_core::bail!(
+                    "weights in eight bits need a model that computes in f32 on the cpu, and are not trained"
+                );
+            }
+            if input > MAX_INPUTS {
+                candle_core::bail!("{input} inputs are too many for eight bits; there may be {MAX_INPUTS}");
+            }
+            let values = weight.flatten_all()?.to_vec1::<f32>()?;
+            self.weight = Weight::Int8(Arc::new(Int8Weight::quantize(&values, output, input)));
+        }
+        Ok(())
+    }
+
     /// The number of values that come out of each row.
     pub fn output(&self) -> usize {
-        self.weight.dims()[0]
+        match &self.weight {
+            Weight::Whole(weight) => weight.dims()[0],
+            Weight::Int8(weight) => weight.outputs(),
+        }
     }
 }
 
@@ -180,10 +232,12 @@ impl Embedding {
 mod tests {
     use super::*;
     use crate::testing::varied;
+    use candle_core::Var;
 
     fn layer(dtype: DType) -> Linear {
         let cast = |tensor: Tensor| tensor.to_dtype(dtype).unwrap();
-        Linear { weight: cast(varied(&[9, 5], 1)), bias: Some(cast(varied(&[9], 2))), adapter: None }
+        let weight = Weight::Whole(cast(varied(&[9, 5], 1)));
+        Linear { weight, bias: Some(cast(varied(&[9], 2))), adapter: None }
     }
 
     #[test]
@@ -196,6 +250,27 @@ mod tests {
         for (many, few) in wide(many.narrow(0, 4, 3).unwrap()).concat().iter().zip(wide(few).concat()) {
             assert!((many - few).abs() <= 0.01 * many.abs().max(0.1), "{many} {few}");
         }
+    }
+
+    #[test]
+    fn eight_bits_are_close() {
+        let (whole, mut rounded) = (layer(DType::F32), layer(DType::F32));
+        rounded.quantize(Quantization::Int8).unwrap();
+        assert_eq!(rounded.output(), 9);
+        let x = varied(&[2, 3, 5], 3);
+        let (whole, rounded) = (whole.forward(&x).unwrap(), rounded.forward(&x).unwrap());
+        assert_eq!(rounded.dims(), &[2, 3, 9]);
+        let error = (whole - rounded).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+        let error = error.to_scalar::<f32>().unwrap();
+        assert!(error > 0.0 && error < 0.03, "{error}");
+        assert!(layer(DType::BF16).quantize(Quantization::Int8).is_err());
+        let trained = Var::from_tensor(&varied(&[9, 5], 1)).unwrap();
+        let weight = Weight::Whole(trained.as_tensor().clone());
+        let mut trained = Linear { weight, bias: None, adapter: None };
+        assert!(trained.quantize(Quantization::Int8).is_err());
+        let wide = Tensor::zeros((1, MAX_INPUTS + 1), DType::F32, &Device::Cpu).unwrap();
+        let mut wide = Linear { weight: Weight::Whole(wide), bias: None, adapter: None };
+        assert!(wide.quantize(Quantization::Int8).unwrap_err().to_string().contains("too many"));
     }
 
     #[test]

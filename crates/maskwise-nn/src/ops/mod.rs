@@ -16,6 +16,7 @@ mod attention;
 #[cfg(test)]
 mod bf16_tests;
 mod convolution;
+mod int8;
 mod linear;
 mod losses;
 mod matmul;
@@ -30,6 +31,7 @@ mod softmax;
 pub use activation::{gelu_erf, quick_gelu, relu, sigmoid, silu, silu_times};
 pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
 pub use convolution::{conv_transpose_2x2, conv_transpose_2x2_rows, conv2d, patch_embedding};
+pub use int8::int8_product;
 pub use linear::linear;
 pub(crate) use linear::with_gradient_to_input;
 pub use losses::{cross_entropy, mask_losses};

@@ -4,7 +4,7 @@ use super::{Part, TrainedWeights};
 use crate::TrainError;
 use candle_core::{DType, Device, Tensor};
 use maskwise_data::image::PixelValues;
-use maskwise_models::systems::read::{ModelFiles, ReadModel};
+use maskwise_models::systems::read::{ModelFiles, PartTypes, ReadModel};
 use maskwise_nn::weights::{SafetensorsFile, TensorPlan, TensorSource, write_safetensors};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashMap};
@@ -253,7 +253,10 @@ fn checksum(key: &str, features: &Tensor) -> candle_core::Result<Vec<u8>> {
 /// A hash of the tensors that `output` is computed by, and of what in the model's configuration alters it.
 fn frozen_hash(output: Output, files: &ModelFiles, weights: &TrainedWeights) -> Result<String, TrainError> {
     let mut hash = Sha256::new();
-    hash.update(format!("{:?} {:?}", weights.types(), files.vision_config));
+    // The types as text, for files that earlier versions wrote are good still.
+    let PartTypes { language, vision, sam, .. } = weights.types();
+    let types = format!("PartTypes {{ language: {language:?}, vision: {vision:?}, sam: {sam:?} }}");
+    hash.update(format!("{types} {:?}", files.vision_config));
     hash.update(format!("{:?}", files.config.vision_depth(files.vision_config.num_hidden_layers)));
     for (name, tensor) in weights.frozen() {
         if output.parts().iter().any(|part| part.holds(name)) {

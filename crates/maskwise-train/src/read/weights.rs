@@ -2,6 +2,7 @@ use super::LoraConfig;
 use crate::{Parameters, TrainError};
 use candle_core::{DType, Device, Tensor, Var};
 use maskwise_models::systems::read::{ModelFiles, PartTypes, PartWeights, ReadModel};
+use maskwise_nn::layers::Quantization;
 use maskwise_nn::weights::{TensorInfo, TensorSource, Weights, WeightsError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -115,7 +116,7 @@ impl TrainedWeights {
     /// Reads the weights of `files` from its folder.
     ///
     /// # Errors
-    /// When the files are damaged or do not fit, or a part that is to be trained is not there.
+    /// When the files are damaged or do not fit, a part that is to be trained is not there, or weights are to be kept in eight bits.
     pub fn read(
         files: &ModelFiles,
         config: &TrainedWeightsConfig,
@@ -128,6 +129,9 @@ impl TrainedWeights {
             None => BTreeMap::new(),
         };
         let types = config.types;
+        if types.quantization != Quantization::None {
+            return Err(TrainError::setting("types", "weights in eight bits cannot be trained"));
+        }
         let of_sam = |name: &str| name.starts_with("model.visual_model.");
         let checkpoint = Source::read(checkpoint.as_ref(), config, device, |name| {
             if of_sam(name) { types.sam } else { types.language }
@@ -158,7 +162,8 @@ impl TrainedWeights {
     pub fn model(&self, files: &ModelFiles, dropout_seed: Option<u64>) -> Result<ReadModel, TrainError> {
         let language = Weights::new(Box::new(self.checkpoint.clone()), self.types.language, &self.device);
         let vision = Weights::new(Box::new(self.vision_tower.clone()), self.types.vision, &self.device);
-        let parts = PartWeights { sam: language.with_dtype(self.types.sam), language, vision };
+        let quantization = Quantization::None;
+        let parts = PartWeights { sam: language.with_dtype(self.types.sam), language, quantization, vision };
         let mut model = files.build(&parts)?;
         if let Some(lora) = &self.lora {
             lora.attach(&mut model.language_model, &self.adapters, self.types.language, dropout_seed)?;

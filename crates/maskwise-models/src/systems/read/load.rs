@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::sam::SamPreprocessor;
 use maskwise_data::text::{SpecialIds, Tokenizer};
+use maskwise_nn::layers::Quantization;
 use maskwise_nn::weights::{
     self, Filtered, Merged, Renamed, TensorInfo, TensorSource, Weights, WeightsError, looks_untrained,
 };
@@ -66,6 +67,8 @@ pub struct PartTypes {
     pub vision: DType,
     /// SAM's image encoder and mask decoder; its prompt encoder goes with the language model.
     pub sam: DType,
+    /// How the language model keeps the weights of attention and MLP; eight bits need f32 on the CPU.
+    pub quantization: Quantization,
 }
 
 impl PartTypes {
@@ -78,12 +81,12 @@ impl PartTypes {
     /// `tests/parity_bf16.rs`).
     pub fn exact(dtype: DType, device: &Device) -> Self {
         let images = if device.is_cpu() { DType::F32 } else { dtype };
-        Self { language: dtype, vision: images, sam: images }
+        Self { language: dtype, vision: images, sam: images, quantization: Quantization::None }
     }
 
     /// One dtype for all.
     pub fn uniform(dtype: DType) -> Self {
-        Self { language: dtype, vision: dtype, sam: dtype }
+        Self { language: dtype, vision: dtype, sam: dtype, quantization: Quantization::None }
     }
 }
 
@@ -194,7 +197,8 @@ impl ModelFiles {
             });
         let vision =
             Weights::with_progress(tower, types.vision, &options.device, move |_, bytes| vision.add(bytes));
-        self.build(&PartWeights { sam: language.with_dtype(types.sam), language, vision })
+        let quantization = types.quantization;
+        self.build(&PartWeights { sam: language.with_dtype(types.sam), language, quantization, vision })
     }
 
     /// Checks, without reading any values, that everything expected is there with its shape and everything there is used.
@@ -214,7 +218,8 @@ impl ModelFiles {
             Weights::new(Box::new(ShapesOnly(source.tensors().clone())), DType::F32, &Device::Cpu)
         };
         let (language, vision) = (shapes(checkpoint), shapes(tower));
-        self.build(&PartWeights { sam: language.clone(), language, vision }).map(|_| ())
+        let quantization = Quantization::None;
+        self.build(&PartWeights { sam: language.clone(), language, quantization, vision }).map(|_| ())
     }
 
     /// Refuses weights whose values cannot come from training.

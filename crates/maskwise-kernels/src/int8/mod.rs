@@ -1,0 +1,233 @@
+//! Products of weights in eight bits with activations that are rounded to eight bits, row by row.
+//!
+//! A weight is symmetric with a scale for each output; activations are rounded when they come, symmetric with a scale for each row. Sums
+//! are integers, so that every path gives the same bits.
+
+#[cfg(target_arch = "x86_64")]
+mod dots;
+mod portable;
+mod rows;
+#[cfg(test)]
+mod tests;
+#[cfg(target_arch = "x86_64")]
+mod tiles;
+
+use crate::matmul::Path;
+use rayon::prelude::*;
+use rows::Rows;
+use std::sync::OnceLock;
+
+/// Outputs of a panel.
+const OUTPUTS: usize = 16;
+/// Inputs that one instruction multiplies for each output; they lie side by side.
+const GROUP: usize = 4;
+/// Inputs are filled up with zeros to a multiple of this, the depth of a tile.
+const DEPTH: usize = 64;
+/// Panels that are multiplied together.
+const TOGETHER: usize = 2;
+
+/// Inputs up to which 32 bits hold every sum.
+pub const MAX_INPUTS: usize = 1 << 16;
+
+/// A line of the processor's caches: four inputs of each of 16 outputs, or 64 activations of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, align(64))]
+struct Line([i8; 64]);
+
+impl Line {
+    const ZERO: Self = Self([0; 64]);
+}
+
+/// A matrix of weights in eight bits, arranged for the processor: one byte a value and eight an output, with outputs filled up to a multiple of
+/// 32 and inputs to one of 64. The arrangement is the same for every path.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Int8Weight {
+    outputs: usize,
+    inputs: usize,
+    /// Panels of 16 outputs one after the other; in each a line for every four inputs.
+    lines: Vec<Line>,
+    /// What a step of each output is worth.
+    scales: Vec<f32>,
+    /// Of the steps of each output.
+    sums: Vec<i32>,
+}
+
+impl Int8Weight {
+    /// Rounds a weight `[outputs, inputs]`: the largest value of each output becomes 127 steps.
+    ///
+    /// # Panics
+    /// When `weight` has another length, or there are more than [`MAX_INPUTS`].
+    pub fn quantize(weight: &[f32], outputs: usize, inputs: usize) -> Self {
+        assert_eq!(weight.len(), outputs * inputs, "a weight of {outputs}x{inputs}");
+        assert!(inputs <= MAX_INPUTS, "{inputs} inputs overflow the sums");
+        let padded = outputs.next_multiple_of(TOGETHER * OUTPUTS);
+        let panel = inputs.next_multiple_of(DEPTH) / GROUP;
+        let mut lines = vec![Line::ZERO; padded / OUTPUTS * panel];
+        let (mut scales, mut sums) = (vec![0.0; padded], vec![0; padded]);
+        let pieces = lines.par_chunks_mut(panel.max(1)).zip(scales.par_chunks_mut(OUTPUTS));
+        pieces.zip(sums.par_chunks_mut(OUTPUTS)).enumerate().for_each(|(number, ((lines, scales), sums))| {
+            let first = number * OUTPUTS;
+            for output in 0..OUTPUTS.min(outputs.saturating_sub(first)) {
+                let row = &weight[(first + output) * inputs..][..inputs];
+                let scale = step(row);
+                scales[output] = scale;
+                for (input, value) in row.iter().enumerate() {
+                    let steps = (value / scale).round_ties_even() as i8;
+                    lines[input / GROUP].0[output * GROUP + input % GROUP] = steps;
+                    sums[output] += i32::from(steps);
+                }
+            }
+        });
+        Self { outputs, inputs, lines, scales, sums }
+    }
+
+    /// Rows of the matrix: what products have as columns.
+    pub fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    /// Columns of the matrix.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// Bytes that it takes.
+    pub fn bytes(&self) -> usize {
+        size_of_val(&self.lines[..]) + size_of_val(&self.scales[..]) + size_of_val(&self.sums[..])
+    }
+
+    /// The rounded values, row after row.
+    pub fn dequantize(&self) -> Vec<f32> {
+        let panel = self.panel_lines();
+        let value = |index: usize| {
+            let (output, input) = (index / self.inputs, index % self.inputs);
+            let line = &self.lines[output / OUTPUTS * panel + input / GROUP];
+            f32::from(line.0[output % OUTPUTS * GROUP + input % GROUP]) * self.scales[output]
+        };
+        (0..self.outputs * self.inputs).map(value).collect()
+    }
+
+    /// Lines of a panel.
+    fn panel_lines(&self) -> usize {
+        self.inputs.next_multiple_of(DEPTH) / GROUP
+    }
+}
+
+/// What a step is worth if the largest of these values is to be 127 of them; not a number where one of them is none. Values too small for that
+/// become zeros.
+#[inline(always)]
+fn step(values: &[f32]) -> f32 {
+    // So that one divided by a step is finite.
+    const LEAST: u32 = (127.0 * f32::MIN_POSITIVE).to_bits();
+    // Without their signs, numbers are ordered as their bits are, and what is no number stands above them.
+    let bits = values.iter().fold(0, |largest: u32, value| largest.max(value.abs().to_bits()));
+    if bits >= LEAST { f32::from_bits(bits) / 127.0 } else { 1.0 }
+}
+
+/// Whether a path has instructions for eight bits on this processor. [`Path::Portable`] always has.
+pub fn has_int8(path: Path) -> bool {
+    match path {
+        #[cfg(target_arch = "x86_64")]
+        Path::Amx => tiles::is_available() && dots::is_available(),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => dots::is_available(),
+        #[cfg(not(target_arch = "x86_64"))]
+        Path::Amx | Path::Avx512 => false,
+        Path::Portable => true,
+    }
+}
+
+/// The path of this process: the one that `MASKWISE_ISA` asks for (see [`Path::current`]) or the fastest, or the next that the processor has
+/// for eight bits.
+fn current() -> Path {
+    static CURRENT: OnceLock<Path> = OnceLock::new();
+    *CURRENT.get_or_init(|| {
+        let mut paths = [Path::Amx, Path::Avx512, Path::Portable].into_iter();
+        let wish = Path::wished();
+        paths.find(|&path| path as u8 >= wish as u8 && has_int8(path)).unwrap_or(Path::Portable)
+    })
+}
+
+/// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, with the input rounded row by row, on the threads of the current pool.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub fn matmul_int8(input: &[f32], weight: &Int8Weight, output: &mut [f32]) {
+    matmul_int8_on(current(), input, weight, output);
+}
+
+/// As [`matmul_int8`], by the instructions of `path`.
+///
+/// # Panics
+/// When the lengths do not fit, or the path [has no instructions](has_int8) for eight bits here.
+pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &mut [f32]) {
+    assert!(has_int8(path), "this processor lacks {path:?} for eight bits");
+    let Int8Weight { outputs, inputs, .. } = *weight;
+    if outputs == 0 || inputs == 0 {
+        // Nothing goes in, or nothing comes out.
+        assert!(if outputs == 0 {
+            output.is_empty()
+        } else {
+            input.is_empty() && output.len().is_multiple_of(outputs)
+        });
+        return output.fill(0.0);
+    }
+    let count = output.len() / outputs;
+    assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
+    // Tiles take 16 rows and more; for few the weight's way from memory is what takes time.
+    let path = if path == Path::Amx && count < FEW { Path::Avx512 } else { path };
+    let rows = Rows::quantize(input, inputs, path);
+    let output = Output { values: output.as_mut_ptr(), rows: count, columns: outputs };
+    let pairs = weight.scales.len() / (TOGETHER * OUTPUTS);
+    let work = |first: usize| {
+        let pairs = first..(first + PIECE).min(pairs);
+        match path {
+            #[cfg(target_arch = "x86_64")]
+            Path::Amx => tiles::multiply(&rows, weight, output, pairs),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => dots::multiply(&rows, weight, output, pairs),
+            _ => portable::multiply(&rows, weight, output, pairs),
+        }
+    };
+    let starts = (0..pairs.div_ceil(PIECE)).into_par_iter().map(|piece| piece * PIECE);
+    if crate::work::is_shared(count * outputs * inputs / OUTPUTS) {
+        starts.for_each(work);
+    } else {
+        (0..pairs).step_by(PIECE).for_each(work);
+    }
+}
+
+/// Rows below which tiles do not pay.
+const FEW: usize = 6;
+/// Pairs of panels of one piece of work: their weights stay in the second-level cache while the rows pass.
+const PIECE: usize = 4;
+
+/// Where a product goes. Pieces of work write different columns of it.
+#[derive(Clone, Copy)]
+struct Output {
+    values: *mut f32,
+    rows: usize,
+    columns: usize,
+}
+
+// SAFETY: the pointer is to a slice that `matmul_int8_on` borrows mutably for as long as an `Output` lives; threads write different
+// elements of it.
+#[allow(unsafe_code)]
+unsafe impl Send for Output {}
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Output {}
+
+impl Output {
+    /// Writes what `sums` (of the panel's 16 outputs) are worth into a row.
+    #[allow(unsafe_code)]
+    fn write(self, row: usize, panel: usize, sums: &[i32; OUTPUTS], row_scale: f32, scales: &[f32]) {
+        assert!(row < self.rows);
+        let start = panel * OUTPUTS;
+        for (column, (sum, scale)) in (start..self.columns.min(start + OUTPUTS)).zip(sums.iter().zip(scales))
+        {
+            // SAFETY: row and column lie inside of the output, whose length is their product; nobody else writes this column.
+            unsafe { self.values.add(row * self.columns + column).write(*sum as f32 * row_scale * scale) };
+        }
+    }
+}

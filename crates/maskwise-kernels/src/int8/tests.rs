@@ -1,0 +1,177 @@
+use super::*;
+use proptest::prelude::*;
+
+fn varied(count: usize, seed: usize) -> Vec<f32> {
+    (0..count).map(|index| ((index * 7919 + seed * 104_729) % 10_007) as f32 / 5000.0 - 1.0).collect()
+}
+
+fn paths() -> impl Iterator<Item = Path> {
+    [Path::Amx, Path::Avx512, Path::Portable].into_iter().filter(|path| has_int8(*path))
+}
+
+/// The product of the rounded operands in integers, scaled in the same order.
+fn expected(input: &[f32], weight: &Int8Weight) -> Vec<f32> {
+    let inputs = weight.inputs;
+    let panel = weight.panel_lines();
+    let mut output = Vec::new();
+    for row in input.chunks(inputs) {
+        let scale = step(row);
+        let steps: Vec<i32> =
+            row.iter().map(|value| (value * (1.0 / scale)).round_ties_even() as i32).collect();
+        for column in 0..weight.outputs {
+            let at = |input: usize| {
+                let line = &weight.lines[column / OUTPUTS * panel + input / GROUP];
+                i32::from(line.0[column % OUTPUTS * GROUP + input % GROUP])
+            };
+            let sum: i32 = steps.iter().enumerate().map(|(input, step)| step * at(input)).sum();
+            output.push(sum as f32 * scale * weight.scales[column]);
+        }
+    }
+    output
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+    #[test]
+    fn every_path_gives_the_same_bits(
+        rows in 0_usize..70, inputs in 1_usize..200, outputs in 1_usize..100, seed in 0_usize..1000, threads in 1_usize..4,
+    ) {
+        let input = varied(rows * inputs, seed);
+        let weight = Int8Weight::quantize(&varied(outputs * inputs, seed + 1), outputs, inputs);
+        let expected = expected(&input, &weight);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        for path in paths() {
+            let mut output = vec![f32::NAN; rows * outputs];
+            pool.install(|| matmul_int8_on(path, &input, &weight, &mut output));
+            prop_assert_eq!(&output, &expected, "{:?}", path);
+        }
+    }
+}
+
+#[test]
+fn sizes_at_the_edges() {
+    for inputs in [1, 3, 4, 63, 64, 65, 127, 129] {
+        for outputs in [1, 15, 16, 17, 31, 32, 33] {
+            let weight = Int8Weight::quantize(&varied(outputs * inputs, 5), outputs, inputs);
+            for rows in [0, 1, 2, 3, 5, 6, 7, 8, 9, 16, 31, 32, 33] {
+                let input = varied(rows * inputs, 6);
+                let expected = expected(&input, &weight);
+                for path in paths() {
+                    let mut output = vec![f32::NAN; rows * outputs];
+                    matmul_int8_on(path, &input, &weight, &mut output);
+                    assert_eq!(output, expected, "{path:?} {rows}x{inputs}x{outputs}");
+                }
+            }
+        }
+    }
+    let nothing = Int8Weight::quantize(&[], 3, 0);
+    let mut output = [1.0; 6];
+    matmul_int8(&[], &nothing, &mut output);
+    assert_eq!(output, [0.0; 6]);
+    matmul_int8(&[], &Int8Weight::quantize(&[], 0, 5), &mut []);
+}
+
+/// Several pieces of work, the last of them cut short, on several threads.
+#[test]
+fn pieces_of_work_meet() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
+    for outputs in [128, 129, 257, 300] {
+        let weight = Int8Weight::quantize(&varied(outputs * 520, 5), outputs, 520);
+        for rows in [1, 7, 40] {
+            let input = varied(rows * 520, 6);
+            let expected = expected(&input, &weight);
+            for path in paths() {
+                let mut output = vec![f32::NAN; rows * outputs];
+                pool.install(|| matmul_int8_on(path, &input, &weight, &mut output));
+                assert!(output == expected, "{path:?} {rows}x{outputs}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_largest_sums_fit() {
+    for sign in [1.0, -1.0] {
+        let weight = Int8Weight::quantize(&vec![sign; MAX_INPUTS], 1, MAX_INPUTS);
+        for rows in [1, 8] {
+            let input = vec![1.0; rows * MAX_INPUTS];
+            for path in paths() {
+                let mut output = vec![0.0; rows];
+                matmul_int8_on(path, &input, &weight, &mut output);
+                let expected = sign * MAX_INPUTS as f32;
+                assert!(
+                    output.iter().all(|value| (value / expected - 1.0).abs() < 1e-6),
+                    "{path:?} {output:?}"
+                );
+            }
+        }
+    }
+}
+
+/// Rows too small to be rounded become zeros, neither infinite nor of another sign.
+#[test]
+fn tiny_values() {
+    let weight = Int8Weight::quantize(&varied(20 * 8, 1), 20, 8);
+    for size in [1e-36_f32, 1e-37, 1e-40, f32::from_bits(1)] {
+        let input: Vec<f32> = varied(8 * 40, 2).iter().map(|value| value * size).collect();
+        let expected = expected(&input, &weight);
+        for path in paths() {
+            let mut output = vec![f32::NAN; 20 * 40];
+            matmul_int8_on(path, &input, &weight, &mut output);
+            assert_eq!(output, expected, "{path:?} {size}");
+            assert!(output.iter().all(|value| value.abs() <= 10.0 * size));
+        }
+    }
+}
+
+#[test]
+fn rounding_errs_by_half_a_step() {
+    let values = varied(33 * 70, 3);
+    let weight = Int8Weight::quantize(&values, 33, 70);
+    for ((row, rounded), scale) in values.chunks(70).zip(weight.dequantize().chunks(70)).zip(&weight.scales) {
+        let largest = row.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+        assert!((scale - largest / 127.0).abs() < 1e-9);
+        assert!(row.iter().zip(rounded).all(|(a, b)| (a - b).abs() <= 0.5001 * scale));
+    }
+    // A byte a value, filled up to 64 by 128, and eight an output.
+    assert_eq!(weight.bytes(), 64 * 128 + 8 * 64);
+    // Zeros stay zeros.
+    assert_eq!(Int8Weight::quantize(&[0.0; 8], 2, 4).dequantize(), [0.0; 8]);
+}
+
+#[test]
+fn what_is_no_number_stays_none() {
+    let weight = Int8Weight::quantize(&varied(20 * 8, 1), 20, 8);
+    for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+        let mut input = varied(8 * 40, 2);
+        input[11] = bad;
+        for path in paths() {
+            let mut output = vec![0.0; 20 * 40];
+            matmul_int8_on(path, &input, &weight, &mut output);
+            let (bad_row, others) = (&output[20..40], [&output[..20], &output[40..]].concat());
+            assert!(others.iter().all(|value| value.is_finite()), "{path:?}");
+            assert!(bad_row.iter().all(|value| value.is_nan()), "{path:?}, {bad}");
+        }
+    }
+}
+
+/// The product itself: rounding both sides to eight bits errs by about a hundredth.
+#[test]
+fn close_to_the_exact_product() {
+    let (rows, inputs, outputs) = (9, 512, 64);
+    let (input, values) = (varied(rows * inputs, 1), varied(outputs * inputs, 2));
+    let weight = Int8Weight::quantize(&values, outputs, inputs);
+    let mut output = vec![0.0; rows * outputs];
+    matmul_int8(&input, &weight, &mut output);
+    let (mut error, mut size) = (0.0, 0.0);
+    for row in 0..rows {
+        for column in 0..outputs {
+            let products = (0..inputs)
+                .map(|at| f64::from(input[row * inputs + at]) * f64::from(values[column * inputs + at]));
+            let exact: f64 = products.sum();
+            error += (f64::from(output[row * outputs + column]) - exact).powi(2);
+            size += exact.powi(2);
+        }
+    }
+    assert!((error / size).sqrt() < 0.02, "{}", (error / size).sqrt());
+}
