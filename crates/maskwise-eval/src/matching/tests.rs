@@ -80,7 +80,7 @@ fn ignored_pixels_count_nowhere() {
     for values in [&mut target, &mut missed] {
         values[..WIDTH].fill(255);
     }
-    let both = pairs(&[logits.clone()], &[target.clone(), missed]);
+    let both = pairs(std::slice::from_ref(&logits), &[target.clone(), missed]);
     assert_eq!((both[0].intersection, both[0].union, both[0].published_union), (95, 95, 95));
     assert_eq!((both[1].target, both[1].union, both[1].published_union), (Some(1), 90, 90));
     let more = pairs(&[logits, surplus], &[target]);
