@@ -122,6 +122,9 @@ fn targets_equal_the_recorded_ones() {
             json!([{"id": 10, "file_name": "10.jpg", "height": case["height"], "width": case["width"]}]);
         let instances = json!({"images": images, "annotations": annotations});
         fs::write(root.path().join("refcoco/instances.json"), instances.to_string()).unwrap();
+        let [width, height] = ["width", "height"].map(|side| case[side].as_u64().unwrap() as u32);
+        let picture = root.path().join("images/mscoco/images/train2014/10.jpg");
+        png::write_rgb(&picture, &RgbImage::new(width, height)).unwrap();
         let dataset = ReferValidation::open(
             root.path(),
             "refcoco",

@@ -192,9 +192,7 @@ fn decode_unguarded<R: BufRead + Seek>(
     let decode_error = |error| from_decoder(error, name);
 
     let has_footer = has_tga_footer(&mut reader).map_err(read_error)?;
-    if !is_whole(&mut reader).map_err(read_error)? {
-        return Err(ImageError::CutOff { name: name.to_owned() });
-    }
+    let is_whole = is_whole(&mut reader).map_err(read_error)?;
     let mut reader = ImageReader::new(reader).with_guessed_format().map_err(read_error)?;
     if reader.format().is_none() {
         if !is_tga && !has_footer {
@@ -218,6 +216,10 @@ fn decode_unguarded<R: BufRead + Seek>(
     let bytes = decoder.total_bytes();
     if bytes > MAX_DECODED_BYTES {
         return Err(ImageError::TooMuchMemory { name: name.to_owned() });
+    }
+
+    if !is_whole {
+        return Err(ImageError::CutOff { name: name.to_owned() });
     }
 
     // A damaged EXIF block says nothing about the pixels.
