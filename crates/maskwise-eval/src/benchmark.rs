@@ -74,7 +74,7 @@ pub enum Benchmark {
     Semantic {
         /// The folder that holds all of them, the reference's `dataset_dir`.
         data: PathBuf,
-        /// One of [`SEM_SEG`].
+        /// One of [`SEM_SEG`](maskwise::data::dataset::SEM_SEG).
         dataset: String,
     },
     /// LLaVA-Instruct-150k: conversations that ask for no mask.
