@@ -75,7 +75,8 @@ impl Comparison {
             count: pairs.len(),
             giou: Interval::of(&giou),
             ciou: Interval::of_difference(&pairs, &|sample| {
-                (sample.overlap.intersection as f64, conventions.union(&sample.overlap) as f64)
+                let overlap = &sample.overlap;
+                (conventions.intersection(overlap) as f64, conventions.union(overlap) as f64)
             }),
             see: Interval::of(&see),
             changed: changes(&pairs, conventions),

@@ -12,6 +12,8 @@ pub struct Conventions {
     pub empty_targets: EmptyTargets,
     /// What pixels count that the truth marks as to be ignored.
     pub ignored_pixels: IgnoredPixels,
+    /// What pixels count that several polygons of the truth cover.
+    pub overlapped_pixels: OverlappedPixels,
     /// Over how many processes a padded sampler hands out the items: the first items count twice, so that all get as many. 1 repeats none.
     pub padded_processes: usize,
 }
@@ -21,6 +23,7 @@ impl Default for Conventions {
         Self {
             empty_targets: EmptyTargets::default(),
             ignored_pixels: IgnoredPixels::default(),
+            overlapped_pixels: OverlappedPixels::default(),
             padded_processes: 1,
         }
     }
@@ -36,7 +39,12 @@ impl Display for Conventions {
             IgnoredPixels::LeftOut => "ignored pixels left out",
             IgnoredPixels::Background => "ignored pixels background",
         };
-        write!(formatter, "{empty}, {ignored}, padded for {} processes", self.padded_processes)
+        let overlapped = match self.overlapped_pixels {
+            OverlappedPixels::Outside => "overlapped pixels outside",
+            OverlappedPixels::Inside => "overlapped pixels inside",
+        };
+        let padded = self.padded_processes;
+        write!(formatter, "{empty}, {ignored}, {overlapped}, padded for {padded} processes")
     }
 }
 
@@ -62,6 +70,17 @@ pub enum IgnoredPixels {
     Background,
 }
 
+/// What pixels count that several polygons of the truth cover: the published code adds polygons up and takes 2 for neither inside nor ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OverlappedPixels {
+    /// They are outside of the truth.
+    #[default]
+    Outside,
+    /// They are inside, as they should be.
+    Inside,
+}
+
 /// Added to the union that an intersection is divided by (spec 7.2).
 const EPSILON: f64 = 1e-5;
 
@@ -78,18 +97,40 @@ impl Conventions {
 
     /// Union in pixels.
     pub(crate) fn union(&self, overlap: &Overlap) -> u64 {
-        match self.ignored_pixels {
-            IgnoredPixels::LeftOut => overlap.union,
-            IgnoredPixels::Background => overlap.union + overlap.predicted_ignored,
+        let ignored = match self.ignored_pixels {
+            IgnoredPixels::LeftOut => 0,
+            IgnoredPixels::Background => overlap.predicted_ignored,
+        };
+        self.union_without_ignored(overlap) + ignored
+    }
+
+    /// Union in pixels that the truth does not say to ignore.
+    pub(crate) fn union_without_ignored(&self, overlap: &Overlap) -> u64 {
+        match self.overlapped_pixels {
+            OverlappedPixels::Outside => overlap.union,
+            // What of them is predicted is in the union already.
+            OverlappedPixels::Inside => overlap.union + overlap.overlapped - overlap.predicted_overlapped,
+        }
+    }
+
+    /// Intersection in pixels.
+    pub(crate) fn intersection(&self, overlap: &Overlap) -> u64 {
+        match self.overlapped_pixels {
+            OverlappedPixels::Outside => overlap.intersection,
+            OverlappedPixels::Inside => overlap.intersection + overlap.predicted_overlapped,
         }
     }
 
     /// Intersection over union; 1 where prediction and truth are both empty, nothing where it does not count.
     pub(crate) fn iou(&self, overlap: &Overlap) -> Option<f64> {
-        if self.empty_targets == EmptyTargets::LeftOut && overlap.target == 0 {
+        let target = match self.overlapped_pixels {
+            OverlappedPixels::Outside => overlap.target,
+            OverlappedPixels::Inside => overlap.target + overlap.overlapped,
+        };
+        if self.empty_targets == EmptyTargets::LeftOut && target == 0 {
             return None;
         }
-        Some(iou(overlap.intersection, self.union(overlap)))
+        Some(iou(self.intersection(overlap), self.union(overlap)))
     }
 }
 

@@ -51,7 +51,14 @@ mod tests {
             outcome,
             error: None,
             exists: true,
-            overlap: Overlap { intersection, union, predicted_ignored: 0, target: 100, pixels: 1000 },
+            overlap: Overlap {
+                intersection,
+                union,
+                predicted_ignored: 0,
+                target: 100,
+                pixels: 1000,
+                ..Overlap::default()
+            },
             tokens: 5,
             mask: None,
             pairs: Vec::new(),

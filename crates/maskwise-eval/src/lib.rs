@@ -26,7 +26,7 @@ pub use analysis::{
 };
 pub use benchmark::{Benchmark, REFER};
 pub use compare::{Change, Comparison};
-pub use conventions::{Conventions, EmptyTargets, IgnoredPixels};
+pub use conventions::{Conventions, EmptyTargets, IgnoredPixels, OverlappedPixels};
 pub use diagnosis::near_random;
 pub use error::EvalError;
 pub use evaluate::{EvaluateConfig, evaluate, finish, finish_merged};

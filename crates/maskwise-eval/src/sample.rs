@@ -49,17 +49,37 @@ pub struct Overlap {
     pub target: u64,
     /// In the picture, without ignored ones.
     pub pixels: u64,
+    /// Covered by several parts of the truth, which the published code takes for outside.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub overlapped: u64,
+    /// Of those, predicted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub predicted_overlapped: u64,
+}
+
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl Overlap {
-    /// Of a prediction (0 or 1) and a target of the same size: 1 inside, 255 ignored, all else outside (spec 7.1).
+    /// Of a prediction (0 or 1) and a target of the same size: 1 inside, 255 ignored, more where several parts overlap, all else outside
+    /// (spec 7.1).
     pub fn of(prediction: &[u8], target: &[u8]) -> Self {
-        let [intersection, union, predicted_ignored, target, pixels] =
+        let [intersection, union, predicted_ignored, target, pixels, overlapped, predicted_overlapped] =
             count_pixels(prediction, target, |found, wanted| {
                 let (found, inside, counts) = (found != 0, wanted == 1, wanted != IGNORED);
-                [found & inside, (found | inside) & counts, found & !counts, inside, counts]
+                let several = counts & (wanted > 1);
+                [
+                    found & inside,
+                    (found | inside) & counts,
+                    found & !counts,
+                    inside,
+                    counts,
+                    several,
+                    found & several,
+                ]
             });
-        Self { intersection, union, predicted_ignored, target, pixels }
+        Self { intersection, union, predicted_ignored, target, pixels, overlapped, predicted_overlapped }
     }
 }
 

@@ -104,14 +104,17 @@ impl Row {
         let sees: Vec<f64> = samples.iter().map(|sample| f64::from(u8::from(sample.sees()))).collect();
         let overlaps: Vec<[f64; 2]> = samples
             .iter()
-            .map(|sample| [sample.overlap.intersection as f64, conventions.union(&sample.overlap) as f64])
+            .map(|sample| {
+                let overlap = &sample.overlap;
+                [conventions.intersection(overlap) as f64, conventions.union(overlap) as f64]
+            })
             .collect();
         // Background and foreground share the pixels: what is in neither mask is the background's intersection.
         let (outside, not_both) =
             samples.iter().fold((0, 0), |(outside, not_both), Sample { overlap, .. }| {
                 (
-                    outside + overlap.pixels.saturating_sub(overlap.union),
-                    not_both + overlap.pixels.saturating_sub(overlap.intersection),
+                    outside + overlap.pixels.saturating_sub(conventions.union_without_ignored(overlap)),
+                    not_both + overlap.pixels.saturating_sub(conventions.intersection(overlap)),
                 )
             });
         let mut confusion = Confusion::default();
@@ -203,7 +206,7 @@ impl Confusion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{EmptyTargets, IgnoredPixels, Overlap};
+    use crate::{EmptyTargets, IgnoredPixels, Overlap, OverlappedPixels};
 
     fn sample(family: &str, exists: bool, intersection: u64, union: u64) -> Sample {
         Sample {
@@ -221,6 +224,8 @@ mod tests {
                 predicted_ignored: 10,
                 target: if exists { union } else { 0 },
                 pixels: 1000,
+                overlapped: 20,
+                predicted_overlapped: 5,
             },
             tokens: 4,
             mask: None,
@@ -269,6 +274,10 @@ mod tests {
         assert!(close(giou(left_out), 0.75));
         let background = Conventions { ignored_pixels: IgnoredPixels::Background, ..Conventions::default() };
         assert!(close(giou(background), (50.0 / 110.0 + 100.0 / 110.0) / 4.0));
+        // 5 of 20 pixels that several polygons cover were predicted, and were in the unions already.
+        let inside = Conventions { overlapped_pixels: OverlappedPixels::Inside, ..Conventions::default() };
+        let expected = (55.0 / 115.0 + 105.0 / 115.0 + 5.0 / 15.0 + 5.0 / 55.0) / 4.0;
+        assert!(close(giou(inside), expected), "{}", giou(inside));
         // Three processes get two items each: the first two once more.
         let padded = Conventions { padded_processes: 3, ..Conventions::default() };
         assert!(close(giou(padded), (0.5 + 1.0 + 1.0 + 0.0 + 0.5 + 1.0) / 6.0));

@@ -3,7 +3,9 @@ use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
 use maskwise::data::dataset::SEM_SEG;
 use maskwise::tabletop::QuestionWeights;
-use maskwise_eval::{AnswerMode, Benchmark, Conventions, EmptyTargets, IgnoredPixels, REFER, Shard};
+use maskwise_eval::{
+    AnswerMode, Benchmark, Conventions, EmptyTargets, IgnoredPixels, OverlappedPixels, REFER, Shard,
+};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -185,6 +187,9 @@ pub(crate) struct ConventionArguments {
     /// What pixels count that the truth says to ignore: left-out or background.
     #[arg(long, default_value = "left-out", value_name = "HOW")]
     ignored_pixels: IgnoredPixelsChoice,
+    /// What pixels count that several polygons of the truth cover: outside, as in the published code, or inside, as they should.
+    #[arg(long, default_value = "outside", value_name = "HOW")]
+    overlapped_pixels: OverlappedPixelsChoice,
 }
 
 #[derive(Debug, Args)]
@@ -282,6 +287,12 @@ enum IgnoredPixelsChoice {
     Background,
 }
 
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum OverlappedPixelsChoice {
+    Outside,
+    Inside,
+}
+
 impl ScoringArguments {
     pub(crate) fn conventions(&self) -> Conventions {
         Conventions { padded_processes: self.padded_processes, ..self.conventions.conventions() }
@@ -298,6 +309,10 @@ impl ConventionArguments {
             ignored_pixels: match self.ignored_pixels {
                 IgnoredPixelsChoice::LeftOut => IgnoredPixels::LeftOut,
                 IgnoredPixelsChoice::Background => IgnoredPixels::Background,
+            },
+            overlapped_pixels: match self.overlapped_pixels {
+                OverlappedPixelsChoice::Outside => OverlappedPixels::Outside,
+                OverlappedPixelsChoice::Inside => OverlappedPixels::Inside,
             },
             ..Conventions::default()
         }
