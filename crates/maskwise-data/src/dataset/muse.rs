@@ -242,7 +242,7 @@ impl TrainingDataset for Muse {
                     rows.push((question, answer));
                 }
             }
-            if rows.len() == entry.questions.len().min(self.composition.rows) {
+            if !rows.is_empty() && rows.len() == entry.questions.len().min(self.composition.rows) {
                 return self.item(rng, number, &entry, rows);
             }
         }
