@@ -2,8 +2,9 @@
 
 use crate::EvalError;
 use maskwise::data::dataset::{
-    CocoInstances, Convention, IndexCache, InstructValidation, JsonLinesValidation, LabelMapsValidation,
-    LabelMeFolder, MuseValidation, ReasonSegValidation, ReferValidation, ValidationDataset, default_split_by,
+    CocoInstances, Convention, IndexCache, InstructValidation, JsonLinesValidation, LabelMeFolder,
+    MuseValidation, ReasonSegValidation, ReferValidation, ValidationDataset, default_split_by,
+    semantic_sources, semantic_validation,
 };
 use maskwise::data::text::QuestionTemplates;
 use maskwise::tabletop::{FirstPictures, QuestionFamily, QuestionWeights, SceneConfig, Split, World};
@@ -167,12 +168,7 @@ impl Benchmark {
                 Box::new(ReferValidation::open(data, dataset, split_by, split, questions, cache)?)
             }
             Self::Muse { data, split } => Box::new(MuseValidation::open(data, split, questions, cache)?),
-            Self::Semantic { data, dataset } => match dataset.as_str() {
-                "paco_lvis" | "pascal_part" => {
-                    Box::new(CocoInstances::parts(dataset, data, questions, cache)?)
-                }
-                _ => Box::new(LabelMapsValidation::open(dataset, data, questions, cache)?),
-            },
+            Self::Semantic { data, dataset } => semantic_validation(dataset, data, questions, cache)?,
             Self::Instruct { data } => {
                 let file = data.join(INSTRUCT);
                 Box::new(InstructValidation::open(&self.name(), &file, &data.join("coco/train2017"), cache)?)
@@ -262,10 +258,7 @@ impl Benchmark {
                 vec![folder.join(format!("refs({split_by}).p")), folder.join("instances.json")]
             }
             Self::Muse { data, split } => vec![MuseValidation::file(data, split)],
-            Self::Semantic { data, dataset } => match dataset.as_str() {
-                "paco_lvis" | "pascal_part" => vec![CocoInstances::parts_file(dataset, data)?],
-                _ => LabelMapsValidation::sources(dataset, data)?,
-            },
+            Self::Semantic { data, dataset } => semantic_sources(dataset, data)?,
             Self::Instruct { data } => vec![data.join(INSTRUCT)],
         })
     }

@@ -70,7 +70,7 @@ impl CocoInstances {
     ///
     /// # Errors
     /// Another name than there.
-    pub fn parts_file(name: &str, root: &Path) -> Result<PathBuf, DatasetError> {
+    pub(super) fn parts_file(name: &str, root: &Path) -> Result<PathBuf, DatasetError> {
         Ok(parts_files(name, root)?.0)
     }
 

@@ -1,11 +1,13 @@
 //! Datasets that the reference draws from as one: a run gives the group a rate, and its members are drawn uniformly (spec 6).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{
-    Composition, DatasetError, LabelMaps, Mixture, PartInstances, Refer, TrainingDataset, default_split_by,
+    CocoInstances, Composition, DatasetError, IndexCache, LabelMaps, LabelMapsValidation, Mixture,
+    PartInstances, Refer, TrainingDataset, ValidationDataset, default_split_by,
 };
+use crate::text::QuestionTemplates;
 
 /// Members of `refer_seg`.
 pub const REFER_SEG: [&str; 4] = ["refclef", "refcoco", "refcoco+", "refcocog"];
@@ -56,6 +58,33 @@ pub fn semantic_group<S: AsRef<str>>(
             }
         })
     })
+}
+
+/// Every class of every picture of a dataset of [`SEM_SEG`] below `root`; see [`LabelMapsValidation`] and [`CocoInstances::parts`].
+///
+/// # Errors
+/// As there, or another name.
+pub fn semantic_validation(
+    name: &str,
+    root: &Path,
+    questions: QuestionTemplates,
+    cache: &IndexCache,
+) -> Result<Box<dyn ValidationDataset>, DatasetError> {
+    Ok(match name {
+        "paco_lvis" | "pascal_part" => Box::new(CocoInstances::parts(name, root, questions, cache)?),
+        _ => Box::new(LabelMapsValidation::open(name, root, questions, cache)?),
+    })
+}
+
+/// The files and folders that decide about what [`semantic_validation`] opens, pictures aside.
+///
+/// # Errors
+/// As there.
+pub fn semantic_sources(name: &str, root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    match name {
+        "paco_lvis" | "pascal_part" => Ok(vec![CocoInstances::parts_file(name, root)?]),
+        _ => LabelMapsValidation::sources(name, root),
+    }
 }
 
 fn group<S: AsRef<str>>(

@@ -27,7 +27,10 @@ pub use composition::{Composition, Convention};
 pub use convert::{ConvertError, Converted, Target, convert};
 pub use drawn_templates::DrawnTemplates;
 pub use error::DatasetError;
-pub use groups::{CORRECT_REFER_SEG, NEG_REFER_SEG, REFER_SEG, SEM_SEG, refer_group, semantic_group};
+pub use groups::{
+    CORRECT_REFER_SEG, NEG_REFER_SEG, REFER_SEG, SEM_SEG, refer_group, semantic_group, semantic_sources,
+    semantic_validation,
+};
 pub use index::IndexCache;
 pub use instruct::{Instruct, InstructValidation};
 pub use item::{Asked, TrainingConversation, TrainingItem, ValidationItem};

@@ -96,7 +96,7 @@ impl LabelMapsValidation {
     ///
     /// # Errors
     /// As [`LabelMapsValidation::open`].
-    pub fn sources(name: &str, root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
+    pub(in crate::dataset) fn sources(name: &str, root: &Path) -> Result<Vec<PathBuf>, DatasetError> {
         Ok(ClassMaps::open(name, root)?.sources)
     }
 
