@@ -5,7 +5,7 @@
 //! row's sum, which the forward pass keeps.
 
 use crate::elementwise::exp;
-use crate::matmul::{Matrix, MatrixMut, Write, matmul_here};
+use crate::matmul::{Matrix, MatrixMut, Write, matmul_here, precision, with_precision};
 use crate::work::{fold, fold2, is_shared, vectorized, with_scratch};
 use rayon::prelude::*;
 
@@ -148,9 +148,9 @@ pub fn forward(shape: &Shape, inputs: Inputs, output: &mut [f32], sums: &mut [f3
         blocks.enumerate().map(move |(block, (output, sums))| (row, block * BLOCK, output, sums))
     });
     if is_shared(shape.work()) {
-        let blocks: Vec<_> = blocks.collect();
+        let (blocks, precision): (Vec<_>, _) = (blocks.collect(), precision());
         blocks.into_par_iter().for_each(|(row, first, output, sums)| {
-            forward_block(shape, &inputs, row, first, output, sums);
+            with_precision(precision, || forward_block(shape, &inputs, row, first, output, sums));
         });
     } else {
         blocks.for_each(|(row, first, output, sums)| forward_block(shape, &inputs, row, first, output, sums));
@@ -244,7 +244,7 @@ pub fn backward(shape: &Shape, inputs: Inputs, results: Results) -> Gradients {
     let tasks = (0..shape.batch).flat_map(|row| (0..shape.key_heads).map(move |head| (row, head)));
     if is_shared(shape.work()) {
         // A head's columns lie between those of the others, so each task has memory of its own that is copied in the end.
-        let tasks: Vec<_> = tasks.collect();
+        let (tasks, precision): (Vec<_>, _) = (tasks.collect(), precision());
         let parts = tasks.into_par_iter().map(|(row, head)| {
             let mut query = vec![0.0; shape.queries * shape.group() * shape.dim];
             let mut key = vec![0.0; shape.keys * shape.dim];
@@ -254,7 +254,7 @@ pub fn backward(shape: &Shape, inputs: Inputs, results: Results) -> Gradients {
                 key: (&mut key, shape.dim),
                 value: (&mut value, shape.value_dim),
             };
-            backward_head(shape, &inputs, &results, row, head, targets);
+            with_precision(precision, || backward_head(shape, &inputs, &results, row, head, targets));
             (row, head, query, key, value)
         });
         for (row, head, query, key, value) in parts.collect::<Vec<_>>() {

@@ -4,7 +4,7 @@
 //! the same as that of the reference, and no matrix of the size of the scores is made.
 
 use crate::attention::{self, Inputs, KeyRanges, Results};
-use crate::matmul::{Matrix, MatrixMut, Write, matmul_here};
+use crate::matmul::{Matrix, MatrixMut, Write, matmul_here, precision, with_precision};
 use crate::work::is_shared;
 use rayon::prelude::*;
 
@@ -222,7 +222,10 @@ impl Extended {
         if extended.query.is_empty() {
             return extended;
         }
-        let fill = |((query, key), (value, qkv)): Window| shape.fill_window(operands, qkv, query, key, value);
+        let precision = precision();
+        let fill = |((query, key), (value, qkv)): Window| {
+            with_precision(precision, || shape.fill_window(operands, qkv, query, key, value));
+        };
         if is_shared(extended.query.len()) {
             let products =
                 extended.query.par_chunks_mut(cells * wide).zip(extended.key.par_chunks_mut(cells * wide));

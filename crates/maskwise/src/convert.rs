@@ -5,7 +5,7 @@ use crate::error::Result;
 use crate::hub::Environment;
 use crate::segmenter::open_files;
 use crate::source::ModelSource;
-use maskwise_models::systems::read::{ModelPlaces, refuse_existing};
+use maskwise_models::systems::read::{ModelPlaces, PartQuantization, refuse_existing};
 use std::path::Path;
 
 /// How a checkpoint is converted.
@@ -13,6 +13,8 @@ use std::path::Path;
 pub struct ConvertOptions {
     /// The dtype of every tensor; each keeps its own if absent.
     pub dtype: Option<DtypeChoice>,
+    /// The parts whose large linear layers are written in eight bits, ready to be mapped into memory.
+    pub quantization: PartQuantization,
     /// Vision tower and SAM outside of the model folder.
     pub places: ModelPlaces,
     /// Convert weights that look untrained all the same.
@@ -40,7 +42,8 @@ pub fn convert(
     if !options.allow_untrained {
         files.check_trained()?;
     }
-    let (checkpoint, tower) = (files.open_checkpoint()?, files.open_vision_tower()?);
+    let checkpoint = options.quantization.of_checkpoint(files.open_checkpoint()?);
+    let tower = options.quantization.of_vision_tower(files.open_vision_tower()?);
     let dtype = options.dtype.map(DtypeChoice::dtype);
     files.write_folder(target, checkpoint.as_ref(), tower.as_ref(), dtype, on_progress)?;
     Ok(())

@@ -1,6 +1,7 @@
 use crate::error::{Error, Result};
 use candle_core::{DType, Device};
 use maskwise_models::systems::read::PartTypes;
+use maskwise_nn::ops::{Precision, bf16_products_pay};
 use std::fmt;
 use std::str::FromStr;
 
@@ -119,7 +120,8 @@ pub enum NumericMode {
     /// Rounded where the reference rounds; on processors CLIP and SAM in f32 (see [`PartTypes::exact`]).
     #[default]
     Exact,
-    /// May round otherwise where that is quicker; so far nothing does, and both modes are the same.
+    /// Rounds otherwise where that is quicker: on processors with AMX, CLIP, SAM's image encoder and the language model round the operands of
+    /// large products to bf16 where they compute in f32. Points, prompts and SAM's mask decoder stay exact.
     Fast,
 }
 
@@ -127,13 +129,18 @@ impl NumericMode {
     /// The dtype of each part on `device`.
     pub fn types(self, dtype: DtypeChoice, device: DeviceChoice) -> PartTypes {
         let dtype = dtype.dtype();
-        let exact = match device {
+        match device {
             DeviceChoice::Cpu => PartTypes::exact(dtype, &Device::Cpu),
             _ => PartTypes::uniform(dtype),
-        };
+        }
+    }
+
+    /// How exact the f32 products of the large networks are on a processor.
+    pub(crate) fn precision(self) -> Precision {
         match self {
-            // Nothing is quicker yet than what follows the reference.
-            Self::Exact | Self::Fast => exact,
+            // Elsewhere rounding costs more than it saves.
+            Self::Fast if bf16_products_pay() => Precision::Medium,
+            Self::Exact | Self::Fast => Precision::Highest,
         }
     }
 }

@@ -47,5 +47,7 @@ pub use maskwise_data::text::{ConversationTemplate, prompt::UserTextPolicy};
 pub use maskwise_data::{atomic, draw, image, mask, tabletop};
 pub use maskwise_models::ModelError;
 pub use maskwise_models::heads::similarity_points::{Sampling, SimilarityPointsConfig, Thresholds};
-pub use maskwise_models::systems::read::{MaskPrompting, ModelPlaces, StopReason, SystemConfig};
-pub use maskwise_nn::layers::Quantization;
+pub use maskwise_models::systems::read::{
+    MaskPrompting, ModelPlaces, PartQuantization, StopReason, SystemConfig,
+};
+pub use maskwise_nn::weights::Quantization;

@@ -9,7 +9,9 @@ use maskwise_data::text::prompt::{UserTextPolicy, check_context, tokenize_image_
 use maskwise_data::text::{Conversation, ConversationTemplate, IMAGE_TOKEN, Speaker};
 use maskwise_models::ModelError;
 use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, similarity};
-use maskwise_models::systems::read::{MaskPrompting, SegmentInputs, SegmentedMask, StopReason};
+use maskwise_models::systems::read::{
+    MaskPrompting, PromptBeginning, SegmentInputs, SegmentedMask, StopReason, TokenStep,
+};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
@@ -83,6 +85,8 @@ pub struct Scene<'a> {
     image: RgbImage,
     image_tokens: Option<Tensor>,
     embedding: Option<EmbeddedImage>,
+    /// What the language model has read up to the image.
+    beginning: Option<PromptBeginning>,
     /// The last answer, with the positions that predict its `[SEG]`s.
     last: Option<(Read, Vec<usize>)>,
 }
@@ -108,7 +112,14 @@ impl<'a> Scene<'a> {
     pub(crate) fn new(segmenter: &'a Segmenter, image: &RgbImage) -> Result<Self> {
         // Sizes that the preprocessors refuse are refused here, before anything is asked.
         segmenter.files.inputs.sam.resized_size(image)?;
-        Ok(Self { segmenter, image: image.clone(), image_tokens: None, embedding: None, last: None })
+        Ok(Self {
+            segmenter,
+            image: image.clone(),
+            image_tokens: None,
+            embedding: None,
+            beginning: None,
+            last: None,
+        })
     }
 
     /// The image.
@@ -228,19 +239,36 @@ impl<'a> Scene<'a> {
         Ok(ids)
     }
 
+    /// Reads the prompt up to the image, if that was not done for an earlier question; none where each prompt is read as a whole.
+    fn read_beginning(&mut self, prompt: &[i64]) -> Result<Option<&mut PromptBeginning>> {
+        let is_read = self.beginning.as_ref().is_some_and(|beginning| beginning.begins(prompt));
+        if self.segmenter.shares_beginning && !is_read {
+            let tokens = self.image_tokens()?;
+            let beginning = self.segmenter.compute(|model| model.read_beginning(prompt, tokens))?;
+            self.beginning = Some(beginning);
+        }
+        Ok(self.beginning.as_mut())
+    }
+
     fn generate(
-        &self,
+        &mut self,
         prompt: Vec<i64>,
         options: &AskOptions,
         on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
     ) -> Result<Read> {
-        let model = &self.segmenter.model;
+        let (segmenter, tokens) = (self.segmenter, self.image_tokens()?.clone());
         let mut written = 0;
-        let generation =
-            model.generate(&prompt, self.image_tokens()?, options.max_new_tokens, &mut |_| {
-                written += 1;
-                on_event(Event::Token(written))
-            })?;
+        let mut on_token = |_: TokenStep| {
+            written += 1;
+            on_event(Event::Token(written))
+        };
+        let most = options.max_new_tokens;
+        let generation = match self.read_beginning(&prompt)? {
+            Some(beginning) => {
+                segmenter.compute(|model| model.generate_after(beginning, &prompt, most, &mut on_token))
+            }
+            None => segmenter.compute(|model| model.generate(&prompt, &tokens, most, &mut on_token)),
+        }?;
         Ok(Read {
             text: self.decode(generation.answer())?,
             earlier_segs: self.count_segs(&prompt),
@@ -252,14 +280,18 @@ impl<'a> Scene<'a> {
     }
 
     fn read_answer(
-        &self,
+        &mut self,
         question: &str,
         prompt: Vec<i64>,
         answer: &str,
         options: &AskOptions,
     ) -> Result<Read> {
         let ids = self.prompt(question, options, Some(answer))?;
-        let hidden = self.segmenter.model.hidden_states(&ids, self.image_tokens()?)?;
+        let (segmenter, tokens) = (self.segmenter, self.image_tokens()?.clone());
+        let hidden = match self.read_beginning(&ids)? {
+            Some(beginning) => segmenter.compute(|model| model.hidden_states_after(beginning, &ids)),
+            None => segmenter.compute(|model| model.hidden_states(&ids, &tokens)),
+        }?;
         Ok(Read {
             text: answer.to_owned(),
             earlier_segs: self.count_segs(&prompt),
@@ -384,7 +416,8 @@ impl<'a> Scene<'a> {
             let start = Instant::now();
             let _ = on_event(Event::Stage(Stage::EncodeForLanguage));
             let pixels = self.segmenter.files.inputs.for_language(&self.image)?;
-            self.image_tokens = Some(self.segmenter.model.encode_for_language(&pixels)?);
+            let tokens = self.segmenter.compute(|model| model.encode_for_language(&pixels))?;
+            self.image_tokens = Some(tokens);
             timings.encode_for_language = start.elapsed().as_secs_f64();
         }
         Ok(())
@@ -400,7 +433,7 @@ impl<'a> Scene<'a> {
             let _ = on_event(Event::Stage(Stage::EncodeForMasks));
             let inputs = self.segmenter.files.inputs.for_masks(&self.image)?;
             self.embedding = Some(EmbeddedImage {
-                embedding: self.segmenter.model.encode_for_masks(&inputs.pixels)?,
+                embedding: self.segmenter.compute(|model| model.encode_for_masks(&inputs.pixels))?,
                 input_size: inputs.input_size,
                 original_size: inputs.original_size,
             });

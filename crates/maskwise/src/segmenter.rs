@@ -5,15 +5,17 @@ use crate::error::{Error, Result};
 use crate::hub::Environment;
 use crate::scene::Scene;
 use crate::source::{ModelSource, cached_tower};
+use candle_core::DType;
 use maskwise_data::fingerprint::{self, FingerprintError};
 use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::RgbImage;
 use maskwise_data::text::QuestionTemplates;
 use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, Thresholds};
 use maskwise_models::systems::read::{
-    LoadOptions, MaskPrompting, ModelFiles, ModelPlaces, ProgressObserver, ReadModel,
+    LoadOptions, MaskPrompting, ModelFiles, ModelPlaces, PartQuantization, ProgressObserver, ReadModel,
 };
-use maskwise_nn::layers::Quantization;
+use maskwise_nn::ops::{Precision, with_precision};
+use maskwise_nn::weights::Quantization;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -24,9 +26,13 @@ pub struct SegmenterOptions {
     pub device: DeviceChoice,
     /// The dtype; by the model's size if absent (see [`DtypeChoice::for_parameters`]).
     pub dtype: Option<DtypeChoice>,
-    /// How the language model keeps the weights of attention and MLP. In eight bits it computes in f32, on the processor; embeddings and head
-    /// stay as they are.
-    pub quantization: Quantization,
+    /// The dtype of the vision tower; as `mode` says if absent.
+    pub vision_dtype: Option<DtypeChoice>,
+    /// The dtype of SAM's image encoder and mask decoder; as `mode` says if absent.
+    pub sam_dtype: Option<DtypeChoice>,
+    /// How each part keeps the weights of its large linear layers; what is in eight bits on the disk stays so. A part in eight bits computes in
+    /// f32, on the processor.
+    pub quantization: PartQuantization,
     /// How closely the reference's rounding is followed.
     pub mode: NumericMode,
     /// Vision tower and SAM outside of the model folder.
@@ -96,6 +102,10 @@ pub struct Segmenter {
     parameters: u64,
     /// Vision tower and SAM that were named besides the folder.
     further: Vec<PathBuf>,
+    precision: Precision,
+    /// Whether questions about one image share what the language model has read up to the image. In bf16 on a processor the reference's
+    /// rounding depends on how many positions it reads at once.
+    pub(crate) shares_beginning: bool,
 }
 
 impl Segmenter {
@@ -112,18 +122,20 @@ impl Segmenter {
         files.system.similarity_points = options.points.apply(files.system.similarity_points.take())?;
         let device = options.device.open()?;
         let parameters = count_parameters(&files)?;
-        let dtype = match (options.quantization, options.dtype) {
-            (Quantization::None, dtype) => dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters)),
-            (Quantization::Int8, None | Some(DtypeChoice::F32)) if options.device == DeviceChoice::Cpu => {
-                DtypeChoice::F32
-            }
-            (Quantization::Int8, _) => {
-                let reason = "eight bits need f32 on the cpu; leave out the dtype and the device";
-                return Err(Error::Device(reason.to_owned()));
-            }
+        let stored = files.stored_quantization()?;
+        let quantization = join(options.quantization, stored);
+        if !quantization.is_none() && options.device != DeviceChoice::Cpu {
+            let reason = "weights in eight bits run on the cpu only; leave out the device";
+            return Err(Error::Device(reason.to_owned()));
+        }
+        let language = match quantization.language {
+            Quantization::None => options.dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters)),
+            Quantization::Int8 => in_f32(options.dtype, "the language model")?,
         };
-        let mut types = options.mode.types(dtype, options.device);
-        types.quantization = options.quantization;
+        let mut types = options.mode.types(language, options.device);
+        types.vision = part_type(options.vision_dtype, quantization.vision, types.vision, "the vision tower")?;
+        types.sam = part_type(options.sam_dtype, quantization.sam, types.sam, "SAM")?;
+        types.quantization = quantization;
         let model = files.load(LoadOptions {
             types,
             device,
@@ -139,14 +151,25 @@ impl Segmenter {
             revision: source.revision(&environment),
             config_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             system: files.system.system,
-            dtype: match options.quantization {
-                Quantization::None => dtype.to_string(),
+            dtype: match quantization.language {
+                Quantization::None => language.to_string(),
                 Quantization::Int8 => "int8".to_owned(),
             },
             mode: options.mode.to_string(),
             device: options.device.to_string(),
         };
-        Ok(Self { model, files, identity, parameters, further })
+        let rounds_like_reference = options.mode == NumericMode::Exact
+            && types.language == DType::BF16
+            && options.device == DeviceChoice::Cpu;
+        Ok(Self {
+            model,
+            files,
+            identity,
+            parameters,
+            further,
+            precision: options.mode.precision(),
+            shares_beginning: !rounds_like_reference,
+        })
     }
 
     /// Looks at an image; it is encoded when the first question needs it, and only once.
@@ -155,6 +178,11 @@ impl Segmenter {
     /// When the image has no pixel or is too thin for the model.
     pub fn look(&self, image: &RgbImage) -> Result<Scene<'_>> {
         Scene::new(self, image)
+    }
+
+    /// Runs one of the large networks as exactly as was asked.
+    pub(crate) fn compute<R>(&self, work: impl FnOnce(&ReadModel) -> R) -> R {
+        with_precision(self.precision, || work(&self.model))
     }
 
     /// Which model this is and how it runs.
@@ -197,6 +225,38 @@ impl Segmenter {
     }
 }
 
+/// What is asked for, and what is so on the disk.
+fn join(asked: PartQuantization, stored: PartQuantization) -> PartQuantization {
+    let either = |asked, stored| if asked == Quantization::None { stored } else { asked };
+    PartQuantization {
+        language: either(asked.language, stored.language),
+        vision: either(asked.vision, stored.vision),
+        sam: either(asked.sam, stored.sam),
+    }
+}
+
+/// The dtype of a part in eight bits.
+fn in_f32(asked: Option<DtypeChoice>, part: &str) -> Result<DtypeChoice> {
+    match asked {
+        None | Some(DtypeChoice::F32) => Ok(DtypeChoice::F32),
+        Some(other) => {
+            Err(Error::Device(format!("{part} is in eight bits and computes in f32, not {other}; leave out its dtype")))
+        }
+    }
+}
+
+fn part_type(
+    asked: Option<DtypeChoice>,
+    quantization: Quantization,
+    otherwise: DType,
+    part: &str,
+) -> Result<DType> {
+    match quantization {
+        Quantization::None => Ok(asked.map_or(otherwise, DtypeChoice::dtype)),
+        Quantization::Int8 => Ok(in_f32(asked, part)?.dtype()),
+    }
+}
+
 /// What a report calls the model of `source`: the folder, the repository, or `embedded:NAME`.
 fn name_of(source: &ModelSource) -> String {
     match (source, EmbeddedModel::get()) {
@@ -218,7 +278,7 @@ pub(crate) fn open_files(
     Ok(ModelFiles::open(folder, &places)?)
 }
 
-/// Values in the checkpoint and in its vision tower.
+/// Values in the checkpoint and in its vision tower; of weights in eight bits their bytes, which are a few more.
 fn count_parameters(files: &ModelFiles) -> Result<u64> {
     let count = |source: &dyn maskwise_nn::weights::TensorSource| -> u64 {
         source.tensors().values().map(|info| info.element_count() as u64).sum()

@@ -19,7 +19,7 @@ pub(crate) use eval::{
     Answers, BenchmarkName, DatasetPlace, EvalArguments, EvalCommand, EvalCompareArguments,
     EvalMergeArguments, EvalRunArguments, OnErrorChoice, TabletopArguments,
 };
-pub(crate) use model::ModelArguments;
+pub(crate) use model::{ModelArguments, QuantizeArguments};
 pub(crate) use synth::SynthArguments;
 pub(crate) use train::{MergeArguments, TrainArguments};
 
@@ -161,6 +161,8 @@ pub(crate) struct ConvertArguments {
     /// The dtype of every tensor; each keeps its own if absent.
     #[arg(long, value_name = "f32|bf16")]
     pub(crate) dtype: Option<DtypeChoice>,
+    #[command(flatten)]
+    pub(crate) quantize: QuantizeArguments,
     /// The folder of the CLIP tower that config.json names.
     #[arg(long, value_name = "DIR")]
     pub(crate) vision_tower: Option<PathBuf>,

@@ -1,7 +1,7 @@
 use clap::{Args, ValueEnum};
 use maskwise::{
-    DeviceChoice, DtypeChoice, ModelPlaces, ModelSource, NumericMode, PointsChoice, Quantization, Segmenter,
-    SegmenterOptions,
+    DeviceChoice, DtypeChoice, ModelPlaces, ModelSource, NumericMode, PartQuantization, PointsChoice,
+    Quantization, Segmenter, SegmenterOptions,
 };
 use std::path::PathBuf;
 
@@ -23,9 +23,14 @@ pub(crate) struct ModelArguments {
     /// f32 or bf16; by the model's size if absent.
     #[arg(long, env = "MASKWISE_DTYPE", value_name = "DTYPE")]
     dtype: Option<DtypeChoice>,
-    /// Keep the weights of the language model's attention and MLP in eight bits, half of bf16's memory; on cpu only.
-    #[arg(long, value_name = "TYPE")]
-    quantize: Option<QuantizeChoice>,
+    /// The dtype of the vision tower alone.
+    #[arg(long, value_name = "DTYPE")]
+    vision_dtype: Option<DtypeChoice>,
+    /// The dtype of SAM alone.
+    #[arg(long, value_name = "DTYPE")]
+    sam_dtype: Option<DtypeChoice>,
+    #[command(flatten)]
+    quantize: QuantizeArguments,
     /// exact rounds as the reference does; fast may round otherwise where that is quicker (so far the same).
     #[arg(long, default_value_t, value_name = "MODE")]
     mode: NumericMode,
@@ -49,9 +54,37 @@ pub(crate) struct ModelArguments {
     allow_untrained: bool,
 }
 
+/// Which parts keep the weights of their large linear layers in fewer bits.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct QuantizeArguments {
+    /// Keep the weights of the language model's attention and MLP in eight bits, half of bf16's memory; on cpu only.
+    #[arg(long, value_name = "TYPE")]
+    quantize: Option<QuantizeChoice>,
+    /// The same for the vision tower.
+    #[arg(long, value_name = "TYPE")]
+    quantize_vision: Option<QuantizeChoice>,
+    /// The same for SAM's image encoder.
+    #[arg(long, value_name = "TYPE")]
+    quantize_sam: Option<QuantizeChoice>,
+}
+
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum QuantizeChoice {
     Int8,
+}
+
+impl QuantizeArguments {
+    pub(crate) fn parts(self) -> PartQuantization {
+        let of = |choice: Option<QuantizeChoice>| match choice {
+            None => Quantization::None,
+            Some(QuantizeChoice::Int8) => Quantization::Int8,
+        };
+        PartQuantization {
+            language: of(self.quantize),
+            vision: of(self.quantize_vision),
+            sam: of(self.quantize_sam),
+        }
+    }
 }
 
 impl ModelArguments {
@@ -63,10 +96,9 @@ impl ModelArguments {
         let options = SegmenterOptions {
             device: self.device,
             dtype: self.dtype,
-            quantization: match self.quantize {
-                None => Quantization::None,
-                Some(QuantizeChoice::Int8) => Quantization::Int8,
-            },
+            vision_dtype: self.vision_dtype,
+            sam_dtype: self.sam_dtype,
+            quantization: self.quantize.parts(),
             mode: self.mode,
             places: ModelPlaces {
                 vision_tower: self.vision_tower.clone(),

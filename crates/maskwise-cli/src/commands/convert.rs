@@ -9,6 +9,7 @@ use std::io::Write;
 pub(crate) fn run(arguments: &ConvertArguments, quiet: bool) -> anyhow::Result<Ending> {
     let options = ConvertOptions {
         dtype: arguments.dtype,
+        quantization: arguments.quantize.parts(),
         places: ModelPlaces {
             vision_tower: arguments.vision_tower.clone(),
             sam: arguments.sam.clone(),

@@ -1,7 +1,8 @@
 //! Eight bits by the dot products of AVX-512 VNNI.
 
 use super::rows::Rows;
-use super::{Int8Weight, OUTPUTS, Output, TOGETHER};
+use super::packed::Panels;
+use super::{OUTPUTS, Output, TOGETHER};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
@@ -19,16 +20,16 @@ const AHEAD: usize = 24;
 ///
 /// # Panics
 /// Without the instructions.
-pub(super) fn multiply(rows: &Rows, weight: &Int8Weight, output: Output, pairs: Range<usize>) {
+pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
     assert!(is_available(), "no AVX-512 VNNI");
     for pair in pairs {
         let mut row = 0;
         while row < rows.count {
             row += match rows.count - row {
-                8.. => some_rows::<8>(rows, row, weight, output, pair),
-                4.. => some_rows::<4>(rows, row, weight, output, pair),
-                2.. => some_rows::<2>(rows, row, weight, output, pair),
-                _ => some_rows::<1>(rows, row, weight, output, pair),
+                8.. => some_rows::<8>(rows, row, panels, output, pair),
+                4.. => some_rows::<4>(rows, row, panels, output, pair),
+                2.. => some_rows::<2>(rows, row, panels, output, pair),
+                _ => some_rows::<1>(rows, row, panels, output, pair),
             };
         }
     }
@@ -39,13 +40,13 @@ pub(super) fn multiply(rows: &Rows, weight: &Int8Weight, output: Output, pairs: 
 fn some_rows<const ROWS: usize>(
     rows: &Rows,
     first: usize,
-    weight: &Int8Weight,
+    panels: Panels,
     output: Output,
     pair: usize,
 ) -> usize {
-    let length = weight.panel_lines();
-    let panels: [&[super::Line]; TOGETHER] =
-        std::array::from_fn(|panel| &weight.lines[(pair * TOGETHER + panel) * length..][..length]);
+    let length = panels.length();
+    let together: [&[super::Line]; TOGETHER] =
+        std::array::from_fn(|panel| panels.lines(pair * TOGETHER + panel));
     let activations: [*const i32; ROWS] = std::array::from_fn(|row| {
         let lines = rows.row(first + row);
         assert_eq!(size_of_val(lines), length * size_of::<i32>());
@@ -53,21 +54,15 @@ fn some_rows<const ROWS: usize>(
     });
     // SAFETY: the processor has the instructions, as `multiply` asserts. Panels hold `length` lines, and each row four bytes of activations
     // for each of them, as asserted.
-    let sums = unsafe { sums::<ROWS>(&activations, panels.map(<[_]>::as_ptr), length) };
+    let sums = unsafe { sums::<ROWS>(&activations, together.map(<[_]>::as_ptr), length) };
     for (row, sums) in sums.iter().enumerate() {
         for (panel, sums) in sums.iter().enumerate() {
             let panel = pair * TOGETHER + panel;
             // 128 was added to each activation, so 128 times the sum of the weights is too much.
-            let surplus = &weight.sums[panel * OUTPUTS..];
+            let surplus = panels.sums(panel);
             let sums =
                 std::array::from_fn(|output| sums[output].wrapping_sub(surplus[output].wrapping_mul(128)));
-            output.write(
-                first + row,
-                panel,
-                &sums,
-                rows.scales[first + row],
-                &weight.scales[panel * OUTPUTS..],
-            );
+            output.write(first + row, panel, &sums, rows.scales[first + row], &panels.scales(panel));
         }
     }
     ROWS

@@ -5,12 +5,15 @@
 
 #[cfg(target_arch = "x86_64")]
 mod dots;
+mod packed;
 mod portable;
 mod rows;
 #[cfg(test)]
 mod tests;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
+
+pub use packed::{Int8Weight, PackedError, SharedBytes};
 
 use crate::matmul::Path;
 use rayon::prelude::*;
@@ -36,81 +39,6 @@ struct Line([i8; 64]);
 
 impl Line {
     const ZERO: Self = Self([0; 64]);
-}
-
-/// A matrix of weights in eight bits, arranged for the processor: one byte a value and eight an output, with outputs filled up to a multiple of
-/// 32 and inputs to one of 64. The arrangement is the same for every path.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Int8Weight {
-    outputs: usize,
-    inputs: usize,
-    /// Panels of 16 outputs one after the other; in each a line for every four inputs.
-    lines: Vec<Line>,
-    /// What a step of each output is worth.
-    scales: Vec<f32>,
-    /// Of the steps of each output.
-    sums: Vec<i32>,
-}
-
-impl Int8Weight {
-    /// Rounds a weight `[outputs, inputs]`: the largest value of each output becomes 127 steps.
-    ///
-    /// # Panics
-    /// When `weight` has another length, or there are more than [`MAX_INPUTS`].
-    pub fn quantize(weight: &[f32], outputs: usize, inputs: usize) -> Self {
-        assert_eq!(weight.len(), outputs * inputs, "a weight of {outputs}x{inputs}");
-        assert!(inputs <= MAX_INPUTS, "{inputs} inputs overflow the sums");
-        let padded = outputs.next_multiple_of(TOGETHER * OUTPUTS);
-        let panel = inputs.next_multiple_of(DEPTH) / GROUP;
-        let mut lines = vec![Line::ZERO; padded / OUTPUTS * panel];
-        let (mut scales, mut sums) = (vec![0.0; padded], vec![0; padded]);
-        let pieces = lines.par_chunks_mut(panel.max(1)).zip(scales.par_chunks_mut(OUTPUTS));
-        pieces.zip(sums.par_chunks_mut(OUTPUTS)).enumerate().for_each(|(number, ((lines, scales), sums))| {
-            let first = number * OUTPUTS;
-            for output in 0..OUTPUTS.min(outputs.saturating_sub(first)) {
-                let row = &weight[(first + output) * inputs..][..inputs];
-                let scale = step(row);
-                scales[output] = scale;
-                for (input, value) in row.iter().enumerate() {
-                    let steps = (value / scale).round_ties_even() as i8;
-                    lines[input / GROUP].0[output * GROUP + input % GROUP] = steps;
-                    sums[output] += i32::from(steps);
-                }
-            }
-        });
-        Self { outputs, inputs, lines, scales, sums }
-    }
-
-    /// Rows of the matrix: what products have as columns.
-    pub fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    /// Columns of the matrix.
-    pub fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    /// Bytes that it takes.
-    pub fn bytes(&self) -> usize {
-        size_of_val(&self.lines[..]) + size_of_val(&self.scales[..]) + size_of_val(&self.sums[..])
-    }
-
-    /// The rounded values, row after row.
-    pub fn dequantize(&self) -> Vec<f32> {
-        let panel = self.panel_lines();
-        let value = |index: usize| {
-            let (output, input) = (index / self.inputs, index % self.inputs);
-            let line = &self.lines[output / OUTPUTS * panel + input / GROUP];
-            f32::from(line.0[output % OUTPUTS * GROUP + input % GROUP]) * self.scales[output]
-        };
-        (0..self.outputs * self.inputs).map(value).collect()
-    }
-
-    /// Lines of a panel.
-    fn panel_lines(&self) -> usize {
-        self.inputs.next_multiple_of(DEPTH) / GROUP
-    }
 }
 
 /// What a step is worth if the largest of these values is to be 127 of them; not a number where one of them is none. Values too small for that
@@ -162,7 +90,7 @@ pub fn matmul_int8(input: &[f32], weight: &Int8Weight, output: &mut [f32]) {
 /// When the lengths do not fit, or the path [has no instructions](has_int8) for eight bits here.
 pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &mut [f32]) {
     assert!(has_int8(path), "this processor lacks {path:?} for eight bits");
-    let Int8Weight { outputs, inputs, .. } = *weight;
+    let (outputs, inputs) = (weight.outputs(), weight.inputs());
     if outputs == 0 || inputs == 0 {
         // Nothing goes in, or nothing comes out.
         assert!(if outputs == 0 {
@@ -178,15 +106,16 @@ pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &m
     let path = if path == Path::Amx && count < FEW { Path::Avx512 } else { path };
     let rows = Rows::quantize(input, inputs, path);
     let output = Output { values: output.as_mut_ptr(), rows: count, columns: outputs };
-    let pairs = weight.scales.len() / (TOGETHER * OUTPUTS);
+    let panels = weight.panels();
+    let pairs = panels.count() / TOGETHER;
     let work = |first: usize| {
         let pairs = first..(first + PIECE).min(pairs);
         match path {
             #[cfg(target_arch = "x86_64")]
-            Path::Amx => tiles::multiply(&rows, weight, output, pairs),
+            Path::Amx => tiles::multiply(&rows, panels, output, pairs),
             #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => dots::multiply(&rows, weight, output, pairs),
-            _ => portable::multiply(&rows, weight, output, pairs),
+            Path::Avx512 => dots::multiply(&rows, panels, output, pairs),
+            _ => portable::multiply(&rows, panels, output, pairs),
         }
     };
     let starts = (0..pairs.div_ceil(PIECE)).into_par_iter().map(|piece| piece * PIECE);
@@ -221,7 +150,7 @@ unsafe impl Sync for Output {}
 impl Output {
     /// Writes what `sums` (of the panel's 16 outputs) are worth into a row.
     #[allow(unsafe_code)]
-    fn write(self, row: usize, panel: usize, sums: &[i32; OUTPUTS], row_scale: f32, scales: &[f32]) {
+    fn write(self, row: usize, panel: usize, sums: &[i32; OUTPUTS], row_scale: f32, scales: &[f32; OUTPUTS]) {
         assert!(row < self.rows);
         let start = panel * OUTPUTS;
         for (column, (sum, scale)) in (start..self.columns.min(start + OUTPUTS)).zip(sums.iter().zip(scales))

@@ -1,13 +1,13 @@
 //! Eight bits on any processor.
 
 use super::rows::Rows;
-use super::{GROUP, Int8Weight, OUTPUTS, Output, TOGETHER};
+use super::packed::Panels;
+use super::{GROUP, OUTPUTS, Output, TOGETHER};
 use std::ops::Range;
 
-pub(super) fn multiply(rows: &Rows, weight: &Int8Weight, output: Output, pairs: Range<usize>) {
-    let length = weight.panel_lines();
+pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
     for panel in pairs.start * TOGETHER..pairs.end * TOGETHER {
-        let lines = &weight.lines[panel * length..][..length];
+        let (lines, scales) = (panels.lines(panel), panels.scales(panel));
         for row in 0..rows.count {
             let sums = crate::vectorized(|| {
                 let mut sums = [0; OUTPUTS];
@@ -20,7 +20,7 @@ pub(super) fn multiply(rows: &Rows, weight: &Int8Weight, output: Output, pairs: 
                 }
                 sums
             });
-            output.write(row, panel, &sums, rows.scales[row], &weight.scales[panel * OUTPUTS..]);
+            output.write(row, panel, &sums, rows.scales[row], &scales);
         }
     }
 }

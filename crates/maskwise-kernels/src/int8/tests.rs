@@ -11,20 +11,20 @@ fn paths() -> impl Iterator<Item = Path> {
 
 /// The product of the rounded operands in integers, scaled in the same order.
 fn expected(input: &[f32], weight: &Int8Weight) -> Vec<f32> {
-    let inputs = weight.inputs;
-    let panel = weight.panel_lines();
+    let inputs = weight.inputs();
+    let panels = weight.panels();
     let mut output = Vec::new();
     for row in input.chunks(inputs) {
         let scale = step(row);
         let steps: Vec<i32> =
             row.iter().map(|value| (value * (1.0 / scale)).round_ties_even() as i32).collect();
-        for column in 0..weight.outputs {
+        for column in 0..weight.outputs() {
             let at = |input: usize| {
-                let line = &weight.lines[column / OUTPUTS * panel + input / GROUP];
+                let line = &panels.lines(column / OUTPUTS)[input / GROUP];
                 i32::from(line.0[column % OUTPUTS * GROUP + input % GROUP])
             };
             let sum: i32 = steps.iter().enumerate().map(|(input, step)| step * at(input)).sum();
-            output.push(sum as f32 * scale * weight.scales[column]);
+            output.push(sum as f32 * scale * panels.scales(column / OUTPUTS)[column % OUTPUTS]);
         }
     }
     output
@@ -128,13 +128,14 @@ fn tiny_values() {
 fn rounding_errs_by_half_a_step() {
     let values = varied(33 * 70, 3);
     let weight = Int8Weight::quantize(&values, 33, 70);
-    for ((row, rounded), scale) in values.chunks(70).zip(weight.dequantize().chunks(70)).zip(&weight.scales) {
+    let scales = (0..3).flat_map(|panel| weight.panels().scales(panel));
+    for ((row, rounded), scale) in values.chunks(70).zip(weight.dequantize().chunks(70)).zip(scales) {
         let largest = row.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
         assert!((scale - largest / 127.0).abs() < 1e-9);
         assert!(row.iter().zip(rounded).all(|(a, b)| (a - b).abs() <= 0.5001 * scale));
     }
     // A byte a value, filled up to 64 by 128, and eight an output.
-    assert_eq!(weight.bytes(), 64 * 128 + 8 * 64);
+    assert_eq!(weight.as_bytes().len(), 64 * 128 + 8 * 64);
     // Zeros stay zeros.
     assert_eq!(Int8Weight::quantize(&[0.0; 8], 2, 4).dequantize(), [0.0; 8]);
 }
@@ -174,4 +175,37 @@ fn close_to_the_exact_product() {
         }
     }
     assert!((error / size).sqrt() < 0.02, "{}", (error / size).sqrt());
+}
+
+/// What is written can be read again where it lies, or as a copy where that is not aligned.
+#[test]
+fn bytes_are_a_weight_again() {
+    let (rows, inputs, outputs) = (9, 130, 37);
+    let weight = Int8Weight::quantize(&varied(outputs * inputs, 5), outputs, inputs);
+    let input = varied(rows * inputs, 6);
+    let expected = expected(&input, &weight);
+    /// Bytes that begin some way behind a multiple of 64.
+    struct Shifted(Vec<u8>, usize);
+    impl AsRef<[u8]> for Shifted {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[self.1..]
+        }
+    }
+    for shift in [0, 1, 4, 32] {
+        let mut bytes: Vec<u8> = Vec::with_capacity(weight.as_bytes().len() + 128);
+        let start = bytes.as_ptr().align_offset(64) + shift;
+        bytes.resize(start, 0);
+        bytes.extend_from_slice(weight.as_bytes());
+        let again = Int8Weight::from_packed(std::sync::Arc::new(Shifted(bytes, start)), outputs, inputs).unwrap();
+        assert_eq!(again, weight);
+        for path in paths() {
+            let mut output = vec![f32::NAN; rows * outputs];
+            matmul_int8_on(path, &input, &again, &mut output);
+            assert_eq!(output, expected, "{path:?}, {shift} bytes off");
+        }
+    }
+    let short: SharedBytes = std::sync::Arc::new(vec![0_u8; 64]);
+    let error = Int8Weight::from_packed(short.clone(), outputs, inputs).unwrap_err();
+    assert_eq!(error, PackedError::Length { found: 64, needed: 3 * 50 * 64 + 50 * 64 });
+    assert!(Int8Weight::from_packed(short, 1, MAX_INPUTS + 1).is_err());
 }

@@ -1,7 +1,8 @@
 //! Eight bits on AMX tiles.
 
 use super::rows::Rows;
-use super::{DEPTH, GROUP, Int8Weight, Line, OUTPUTS, Output, TOGETHER};
+use super::packed::Panels;
+use super::{DEPTH, GROUP, Line, OUTPUTS, Output, TOGETHER};
 use crate::matmul::Tiles;
 use std::arch::asm;
 use std::ops::Range;
@@ -25,20 +26,18 @@ pub(super) fn is_available() -> bool {
 ///
 /// # Panics
 /// Without tiles.
-pub(super) fn multiply(rows: &Rows, weight: &Int8Weight, output: Output, pairs: Range<usize>) {
+pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
     assert!(is_available(), "no AMX tiles for bytes");
     let tiles = Tiles::configure();
-    let length = weight.panel_lines();
     for first in (0..rows.count).step_by(ROWS) {
         for pair in pairs.clone() {
             let left = &rows.lines[first * rows.length..][..ROWS * rows.length];
-            let right = &weight.lines[pair * TOGETHER * length..][..TOGETHER * length];
+            let right = std::array::from_fn(|panel| panels.lines(pair * TOGETHER + panel));
             let sums = block(&tiles, left, right);
             for (row, sums) in sums.0.iter().enumerate().take(rows.count - first) {
                 for (panel, sums) in sums.iter().enumerate() {
                     let panel = pair * TOGETHER + panel;
-                    let scales = &weight.scales[panel * OUTPUTS..];
-                    output.write(first + row, panel, sums, rows.scales[first + row], scales);
+                    output.write(first + row, panel, sums, rows.scales[first + row], &panels.scales(panel));
                 }
             }
         }
@@ -49,11 +48,12 @@ pub(super) fn multiply(rows: &Rows, weight: &Int8Weight, output: Output, pairs: 
 #[repr(C, align(64))]
 struct Sums([[[i32; OUTPUTS]; TOGETHER]; ROWS]);
 
-/// The product of 32 rows with two panels, one after the other in memory.
+/// The product of 32 rows with two panels.
 #[allow(unsafe_code)]
-fn block(_: &Tiles, left: &[Line], right: &[Line]) -> Sums {
-    let (steps, panel) = (left.len() / ROWS, right.len() / TOGETHER);
-    assert!(steps > 0 && left.len() == steps * ROWS && panel * GROUP == steps * DEPTH);
+fn block(_: &Tiles, left: &[Line], right: [&[Line]; TOGETHER]) -> Sums {
+    let steps = left.len() / ROWS;
+    assert!(steps > 0 && left.len() == steps * ROWS);
+    assert!(right.iter().all(|panel| panel.len() * GROUP == steps * DEPTH));
     let mut sums = Sums([[[0; OUTPUTS]; TOGETHER]; ROWS]);
     let row = size_of::<Line>() * steps;
     // SAFETY: this thread's tiles are configured as 16 rows of 64 bytes, as the argument proves. Each step reads two tiles of the left side,
@@ -88,8 +88,8 @@ fn block(_: &Tiles, left: &[Line], right: &[Line]) -> Sums {
             "tilestored [{half} + {line}*2 + 64], tmm3",
             upper = inout(reg) left => _,
             lower = inout(reg) left.byte_add(16 * row) => _,
-            right = inout(reg) right.as_ptr() => _,
-            second = inout(reg) right.as_ptr().add(panel) => _,
+            right = inout(reg) right[0].as_ptr() => _,
+            second = inout(reg) right[1].as_ptr() => _,
             steps = inout(reg) steps => _,
             row = in(reg) row,
             line = in(reg) size_of::<Line>(),

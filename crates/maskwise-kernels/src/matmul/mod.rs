@@ -22,7 +22,7 @@ pub(crate) use tiles::Tiles;
 
 pub use packed::{PackedRight, matmul_packed};
 pub use path::Path;
-pub use precision::{Precision, precision, set_precision};
+pub use precision::{Precision, precision, set_precision, with_precision};
 pub use reduced::matmul_reduced;
 
 /// Multiplications below which a product stays on the calling thread.

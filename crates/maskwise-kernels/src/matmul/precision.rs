@@ -22,10 +22,23 @@ thread_local! {
 
 /// Sets the precision of the products that the calling thread asks for; a thread starts with [`Precision::Highest`].
 ///
-/// Products asked for inside of a rayon pool are those of its workers, so a pool whose work should be reduced sets it in its
-/// `start_handler`. Threads that merely help with somebody's product need nothing: it is as precise as its caller asked.
+/// Threads that help with a kernel need nothing: it is as precise as its caller asked. Kernels asked for inside of a rayon pool are those of
+/// its workers, so a pool whose work should be reduced sets it in its `start_handler`.
 pub fn set_precision(precision: Precision) {
     PRECISION.set(precision);
+}
+
+/// Runs `work` with another precision on the calling thread, which has its own again afterwards.
+pub fn with_precision<R>(precision: Precision, work: impl FnOnce() -> R) -> R {
+    /// Gives the precision back, even where `work` panics.
+    struct Before(Precision);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            set_precision(self.0);
+        }
+    }
+    let _before = Before(PRECISION.replace(precision));
+    work()
 }
 
 /// The precision of the calling thread.

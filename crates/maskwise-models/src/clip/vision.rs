@@ -16,7 +16,8 @@ pub struct ClipVisionModel {
 }
 
 impl ClipVisionModel {
-    /// Loads the tower's first `depth` layers from `weights` standing at the root of a CLIP state dict.
+    /// Loads the tower's first `depth` layers from `weights` standing at the root of a CLIP state dict; their linear layers in the quantization
+    /// of `weights`.
     ///
     /// What the tower does not need of a CLIP (text tower, projections, later layers) is declared as known.
     ///
@@ -131,12 +132,15 @@ struct EncoderLayer {
 impl EncoderLayer {
     fn load(config: &ClipVisionConfig, weights: &Weights) -> Loaded<Self> {
         let (width, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.layer_norm_eps);
+        let load = |input, output, name: &str| {
+            Linear::load(input, output, &weights.pp(name))?.quantized(weights.quantization())
+        };
         Ok(Self {
             layer_norm1: LayerNorm::load(width, epsilon, &weights.pp("layer_norm1"))?,
             self_attn: Attention::load(config, &weights.pp("self_attn"))?,
             layer_norm2: LayerNorm::load(width, epsilon, &weights.pp("layer_norm2"))?,
-            fc1: Linear::load(width, inner, &weights.pp("mlp.fc1"))?,
-            fc2: Linear::load(inner, width, &weights.pp("mlp.fc2"))?,
+            fc1: load(width, inner, "mlp.fc1")?,
+            fc2: load(inner, width, "mlp.fc2")?,
             exact_gelu: config.hidden_act == "gelu",
         })
     }
@@ -161,7 +165,9 @@ struct Attention {
 impl Attention {
     fn load(config: &ClipVisionConfig, weights: &Weights) -> Loaded<Self> {
         let width = config.hidden_size;
-        let load = |name: &str| Linear::load(width, width, &weights.pp(name));
+        let load = |name: &str| {
+            Linear::load(width, width, &weights.pp(name))?.quantized(weights.quantization())
+        };
         Ok(Self {
             q_proj: load("q_proj")?,
             k_proj: load("k_proj")?,

@@ -37,7 +37,9 @@ impl Attention {
     pub(super) fn load(config: &LlamaConfig, weights: &Weights) -> Loaded<Self> {
         let (width, head_dim) = (config.hidden_size, config.head_dim());
         let (query, key_value) = (config.num_attention_heads * head_dim, config.key_value_heads() * head_dim);
-        let load = |input, output, name: &str| Linear::load_without_bias(input, output, &weights.pp(name));
+        let load = |input, output, name: &str| {
+            Linear::load_without_bias(input, output, &weights.pp(name))?.quantized(weights.quantization())
+        };
         Ok(Self {
             q_proj: load(width, query, "q_proj")?,
             k_proj: load(width, key_value, "k_proj")?,
@@ -60,7 +62,7 @@ impl Attention {
         let [query, key, value] = [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.forward(x));
         let (query, key, value) = (query?, key?, value?);
         let cached = |key: Tensor, value: Tensor| match cache {
-            Some((cache, layer)) => cache.append(layer, key, value),
+            Some((cache, layer)) => cache.append(layer, &key, &value),
             None => Ok((key, value)),
         };
         let mixed = match placement {

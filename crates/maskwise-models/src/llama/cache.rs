@@ -1,16 +1,27 @@
 use candle_core::{Result, Tensor};
 
-/// Keys and values of the positions that a [`super::LlamaModel`] has seen, layer by layer.
-#[derive(Debug, Clone)]
+/// Positions that a cache makes room for at once, at least.
+const LEAST_ROOM: usize = 64;
+
+/// Keys and values of the positions that a [`super::LlamaModel`] has seen, layer by layer. Room is made ahead, so that a token is added without
+/// moving those before it.
+#[derive(Debug)]
 pub struct KeyValueCache {
-    layers: Vec<Option<(Tensor, Tensor)>>,
+    layers: Vec<Option<Layer>>,
     positions: usize,
+}
+
+/// `[batch, room, heads·head_dim]` each, filled from the front.
+#[derive(Debug)]
+struct Layer {
+    keys: Tensor,
+    values: Tensor,
 }
 
 impl KeyValueCache {
     /// An empty cache for `layers` layers.
     pub fn new(layers: usize) -> Self {
-        Self { layers: vec![None; layers], positions: 0 }
+        Self { layers: (0..layers).map(|_| None).collect(), positions: 0 }
     }
 
     /// How many positions are stored.
@@ -18,17 +29,90 @@ impl KeyValueCache {
         self.positions
     }
 
+    /// Forgets all but the first `positions`, if there are more.
+    pub fn truncate(&mut self, positions: usize) {
+        self.positions = self.positions.min(positions);
+    }
+
     pub(super) fn advance(&mut self, positions: usize) {
         self.positions += positions;
     }
 
-    /// Appends `key` and `value` `[batch, tokens, heads·head_dim]` and returns all that the layer has.
-    pub(super) fn append(&mut self, layer: usize, key: Tensor, value: Tensor) -> Result<(Tensor, Tensor)> {
-        let all = match self.layers[layer].take() {
-            None => (key, value),
-            Some((keys, values)) => (Tensor::cat(&[keys, key], 1)?, Tensor::cat(&[values, value], 1)?),
+    /// Adds `key` and `value` `[batch, tokens, heads·head_dim]` behind the stored positions and returns all that the layer has. What earlier
+    /// calls returned for positions that were forgotten since then changes.
+    pub(super) fn append(&mut self, layer: usize, key: &Tensor, value: &Tensor) -> Result<(Tensor, Tensor)> {
+        let (filled, end) = (self.positions, self.positions + key.dim(1)?);
+        let stored = match self.layers[layer].take() {
+            Some(layer) if layer.keys.dim(1)? >= end => layer,
+            old => {
+                let grow = |old: Option<&Tensor>, new: &Tensor| {
+                    let (batch, _, width) = new.dims3()?;
+                    let room = end + (end / 4).max(LEAST_ROOM);
+                    let grown = Tensor::zeros((batch, room, width), new.dtype(), new.device())?;
+                    if let (Some(old), true) = (old, filled > 0) {
+                        grown.slice_set(&old.narrow(1, 0, filled)?.contiguous()?, 1, 0)?;
+                    }
+                    Ok::<_, candle_core::Error>(grown)
+                };
+                Layer {
+                    keys: grow(old.as_ref().map(|old| &old.keys), key)?,
+                    values: grow(old.as_ref().map(|old| &old.values), value)?,
+                }
+            }
         };
-        self.layers[layer] = Some(all.clone());
+        stored.keys.slice_set(&key.contiguous()?, 1, filled)?;
+        stored.values.slice_set(&value.contiguous()?, 1, filled)?;
+        let all = (stored.keys.narrow(1, 0, end)?, stored.values.narrow(1, 0, end)?);
+        self.layers[layer] = Some(stored);
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{DType, Device};
+
+    fn tokens(batch: usize, first: usize, count: usize) -> Tensor {
+        let end = (first + count) as f32;
+        let row = Tensor::arange(first as f32, end, &Device::Cpu).unwrap().reshape((1, count, 1)).unwrap();
+        row.broadcast_as((batch, count, 3)).unwrap().contiguous().unwrap()
+    }
+
+    #[test]
+    fn positions_come_back_in_order_however_they_are_added() {
+        for batch in [1, 2] {
+            let mut cache = KeyValueCache::new(2);
+            let mut first = 0;
+            for count in [5, 1, 1, 70, 1, 200, 1] {
+                for layer in 0..2 {
+                    let new = tokens(batch, first, count);
+                    let (keys, values) = cache.append(layer, &new, &(&new * 2.0).unwrap()).unwrap();
+                    let expected = tokens(batch, 0, first + count);
+                    let difference = |a: Tensor, b: &Tensor| {
+                        let difference = (a - b).unwrap().abs().unwrap().sum_all().unwrap();
+                        difference.to_dtype(DType::F32).unwrap().to_scalar::<f32>().unwrap()
+                    };
+                    assert_eq!(difference(keys, &expected), 0.0);
+                    assert_eq!(difference(values, &(&expected * 2.0).unwrap()), 0.0);
+                }
+                cache.advance(count);
+                first += count;
+            }
+            assert_eq!(cache.positions(), first);
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_written_over() {
+        let mut cache = KeyValueCache::new(1);
+        cache.append(0, &tokens(1, 0, 10), &tokens(1, 0, 10)).unwrap();
+        cache.advance(10);
+        cache.truncate(4);
+        cache.truncate(6);
+        assert_eq!(cache.positions(), 4);
+        let (keys, _) = cache.append(0, &tokens(1, 90, 2), &tokens(1, 90, 2)).unwrap();
+        let keys = keys.narrow(2, 0, 1).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(keys, [0.0, 1.0, 2.0, 3.0, 90.0, 91.0]);
     }
 }

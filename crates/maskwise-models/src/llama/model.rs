@@ -1,7 +1,7 @@
 use super::attention::{Attention, Placement};
 use super::{KeyValueCache, LlamaConfig};
 use candle_core::{DType, Result, Tensor};
-use maskwise_nn::layers::{Embedding, Linear, Quantization, RmsNorm};
+use maskwise_nn::layers::{Embedding, Linear, RmsNorm};
 use maskwise_nn::ops::{self, KeyRanges, RotaryTables};
 use maskwise_nn::weights::{Loaded, Weights};
 
@@ -18,31 +18,15 @@ pub struct LlamaModel {
 
 impl LlamaModel {
     /// Loads `model.embed_tokens`, `model.layers`, `model.norm` and `lm_head` from `weights` standing at the root of the state
-    /// dict. The stored rotary frequencies (`rotary_emb.inv_freq`) are known and recomputed.
+    /// dict; attention and MLP in the quantization of `weights`. The stored rotary frequencies (`rotary_emb.inv_freq`) are known and recomputed.
     ///
     /// # Errors
     /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
     pub fn load(config: &LlamaConfig, weights: &Weights) -> Loaded<Self> {
-        Self::load_quantized(config, weights, Quantization::None)
-    }
-
-    /// As [`LlamaModel::load`], with the linear layers of attention and MLP kept as `quantization` says as soon as a decoder layer is read.
-    ///
-    /// # Errors
-    /// As there, or when `weights` are not of the type that `quantization` needs.
-    pub fn load_quantized(
-        config: &LlamaConfig,
-        weights: &Weights,
-        quantization: Quantization,
-    ) -> Loaded<Self> {
         let model = weights.pp("model");
         let mut layers = Vec::with_capacity(config.num_hidden_layers);
         for index in 0..config.num_hidden_layers {
-            let mut layer = DecoderLayer::load(config, &model.pp("layers").pp(index))?;
-            for (_, linear) in layer.projections_mut() {
-                linear.quantize(quantization)?;
-            }
-            layers.push(layer);
+            layers.push(DecoderLayer::load(config, &model.pp("layers").pp(index))?);
         }
         weights.ignore(|name| name.ends_with(".rotary_emb.inv_freq"));
         let (positions, head_dim) = (config.max_position_embeddings, config.head_dim());
@@ -290,14 +274,17 @@ struct DecoderLayer {
 impl DecoderLayer {
     fn load(config: &LlamaConfig, weights: &Weights) -> Loaded<Self> {
         let (width, inner, epsilon) = (config.hidden_size, config.intermediate_size, config.rms_norm_eps);
-        let mlp = weights.pp("mlp");
+        let load = |input, output, name: &str| {
+            Linear::load_without_bias(input, output, &weights.pp("mlp").pp(name))?
+                .quantized(weights.quantization())
+        };
         Ok(Self {
             input_layernorm: RmsNorm::load(width, epsilon, &weights.pp("input_layernorm"))?,
             self_attn: Attention::load(config, &weights.pp("self_attn"))?,
             post_attention_layernorm: RmsNorm::load(width, epsilon, &weights.pp("post_attention_layernorm"))?,
-            gate_proj: Linear::load_without_bias(width, inner, &mlp.pp("gate_proj"))?,
-            up_proj: Linear::load_without_bias(width, inner, &mlp.pp("up_proj"))?,
-            down_proj: Linear::load_without_bias(inner, width, &mlp.pp("down_proj"))?,
+            gate_proj: load(width, inner, "gate_proj")?,
+            up_proj: load(width, inner, "up_proj")?,
+            down_proj: load(inner, width, "down_proj")?,
         })
     }
 

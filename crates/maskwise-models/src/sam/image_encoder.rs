@@ -16,7 +16,7 @@ pub struct ImageEncoder {
 }
 
 impl ImageEncoder {
-    /// Loads the encoder; every size follows from the tensors' shapes.
+    /// Loads the encoder; every size follows from the tensors' shapes. The linear layers of its blocks are kept in the quantization of `weights`.
     ///
     /// # Errors
     /// When `pos_embed`, `patch_embed.proj.weight` or a `rel_pos_h` is missing, or reading fails.
@@ -125,12 +125,16 @@ impl Block {
             return Err(ModelError::Sizes(reason));
         }
         let size = offsets.div_ceil(2);
+        let [inner] = weights.dims("mlp.lin1.bias")?;
+        let load = |input, output, name: &str| {
+            Linear::load(input, output, &weights.pp(name))?.quantized(weights.quantization())
+        };
         Ok(Self {
             norm1: LayerNorm::load(dim, 1e-6, &weights.pp("norm1"))?,
             attn: Attention::load(dim, &attn)?,
             norm2: LayerNorm::load(dim, 1e-6, &weights.pp("norm2"))?,
-            lin1: Linear::load_any(&weights.pp("mlp.lin1"))?,
-            lin2: Linear::load_any(&weights.pp("mlp.lin2"))?,
+            lin1: load(dim, inner, "mlp.lin1")?,
+            lin2: load(inner, dim, "mlp.lin2")?,
             window: (size != grid).then_some(size),
         })
     }
@@ -189,9 +193,12 @@ impl Attention {
             );
             return Err(ModelError::Sizes(reason));
         }
+        let load = |output, name: &str| {
+            Linear::load(dim, output, &weights.pp(name))?.quantized(weights.quantization())
+        };
         Ok(Self {
-            qkv: Linear::load(dim, 3 * dim, &weights.pp("qkv"))?,
-            proj: Linear::load(dim, dim, &weights.pp("proj"))?,
+            qkv: load(3 * dim, "qkv")?,
+            proj: load(dim, "proj")?,
             rel_pos_h: weights.get(&[offsets, head_dim], "rel_pos_h")?,
             rel_pos_w: weights.get(&[offsets, head_dim], "rel_pos_w")?,
             head_dim,

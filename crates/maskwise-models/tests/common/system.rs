@@ -64,7 +64,7 @@ impl System {
         let checkpoint: Box<dyn TensorSource> = Box::new(Merged::new(vec![Box::new(shared), own]).unwrap());
         let language = Weights::new(checkpoint, DType::F32, &Device::Cpu);
         let vision = Weights::new(open_checkpoint(&tower).unwrap(), DType::F32, &Device::Cpu);
-        let parts = PartWeights { sam: language.clone(), language, quantization: Default::default(), vision };
+        let parts = PartWeights { sam: language.clone(), language, vision };
         let model = ReadModel::load(
             &config,
             &vision_config,

@@ -86,7 +86,7 @@ pub(crate) fn build(values: &BTreeMap<String, Tensor>) -> ReadModel {
     };
     let language = part(false);
     let parts =
-        PartWeights { sam: language.clone(), language, quantization: Default::default(), vision: part(true) };
+        PartWeights { sam: language.clone(), language, vision: part(true) };
     let points = SimilarityPointsConfig {
         num_points: Some(8),
         thresholds: Thresholds::Fixed { t_pos: 0.6, t_neg: 0.3 },

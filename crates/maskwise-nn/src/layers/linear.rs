@@ -1,6 +1,6 @@
 use super::LowRank;
 use crate::ops;
-use crate::weights::{Loaded, Weights};
+use crate::weights::{Loaded, Quantization, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::gemv;
 use maskwise_kernels::int8::{Int8Weight, MAX_INPUTS};
@@ -26,25 +26,42 @@ enum Weight {
     Int8(Arc<Int8Weight>),
 }
 
-/// How the weights of linear layers are kept.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Quantization {
-    /// In the type of the model.
-    #[default]
-    None,
-    /// In eight bits, symmetric with a scale for each output, multiplied with inputs that are rounded to eight bits row by row; on the CPU, for
-    /// models that compute in f32. Weights are not trained then.
-    Int8,
+impl Weight {
+    fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
+        if !weights.has_int8() {
+            return Ok(Self::Whole(weights.get(&[output, input], "weight")?));
+        }
+        match weights.get_int8(output, input)? {
+            Some(weight) => Ok(Self::Int8(Arc::new(weight))),
+            // Only the shapes matter then.
+            None => Ok(Self::Whole(weights.placeholder(&[output, input])?)),
+        }
+    }
+
+    fn in_int8(self) -> Result<Self> {
+        let Self::Whole(weight) = &self else { return Ok(self) };
+        let (output, input) = weight.dims2()?;
+        if !ops::on_cpu_in_f32(weight) || weight.track_op() {
+            candle_core::bail!(
+                "weights in eight bits need a model that computes in f32 on the cpu, and are not trained"
+            );
+        }
+        if input > MAX_INPUTS {
+            candle_core::bail!("{input} inputs are too many for eight bits; there may be {MAX_INPUTS}");
+        }
+        let values = weight.flatten_all()?.to_vec1::<f32>()?;
+        Ok(Self::Int8(Arc::new(Int8Weight::quantize(&values, output, input))))
+    }
 }
 
 impl Linear {
-    /// Loads `weight` `[output, input]` and `bias` `[output]`.
+    /// Loads `weight` `[output, input]`, or the same in eight bits, and `bias` `[output]`.
     ///
     /// # Errors
     /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
     pub fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
         let bias = Some(weights.get(&[output], "bias")?);
-        Ok(Self { weight: Weight::Whole(weights.get(&[output, input], "weight")?), bias, adapter: None })
+        Ok(Self { weight: Weight::load(input, output, weights)?, bias, adapter: None })
     }
 
     /// Loads `weight` `[output, input]` alone.
@@ -52,11 +69,10 @@ impl Linear {
     /// # Errors
     /// As [`Linear::load`].
     pub fn load_without_bias(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
-        let weight = Weight::Whole(weights.get(&[output, input], "weight")?);
-        Ok(Self { weight, bias: None, adapter: None })
+        Ok(Self { weight: Weight::load(input, output, weights)?, bias: None, adapter: None })
     }
 
-    /// Loads a layer whose widths are those of its weight; a bias is read if there is one.
+    /// Loads a layer whose widths are those of its weight, which is not in eight bits; a bias is read if there is one.
     ///
     /// # Errors
     /// When the weight is missing or is no matrix, or as [`Linear::load`].
@@ -117,25 +133,16 @@ impl Linear {
         self.adapter = Some(adapter);
     }
 
-    /// Keeps the weight as `quantization` says from now on; what is in eight bits stays so.
+    /// The same layer with its weight kept as `quantization` says; what is in eight bits stays so.
     ///
     /// # Errors
     /// For eight bits when the weight is trained, is not f32 on the CPU or has too many inputs.
-    pub fn quantize(&mut self, quantization: Quantization) -> Result<()> {
-        if let (Weight::Whole(weight), Quantization::Int8) = (&self.weight, quantization) {
-            let (output, input) = weight.dims2()?;
-            if !ops::on_cpu_in_f32(weight) || weight.track_op() {
-                candle_core::bail!(
-                    "weights in eight bits need a model that computes in f32 on the cpu, and are not trained"
-                );
-            }
-            if input > MAX_INPUTS {
-                candle_core::bail!("{input} inputs are too many for eight bits; there may be {MAX_INPUTS}");
-            }
-            let values = weight.flatten_all()?.to_vec1::<f32>()?;
-            self.weight = Weight::Int8(Arc::new(Int8Weight::quantize(&values, output, input)));
-        }
-        Ok(())
+    pub fn quantized(self, quantization: Quantization) -> Loaded<Self> {
+        let weight = match quantization {
+            Quantization::None => self.weight,
+            Quantization::Int8 => self.weight.in_int8()?,
+        };
+        Ok(Self { weight, ..self })
     }
 
     /// The number of values that come out of each row.
@@ -254,8 +261,8 @@ mod tests {
 
     #[test]
     fn eight_bits_are_close() {
-        let (whole, mut rounded) = (layer(DType::F32), layer(DType::F32));
-        rounded.quantize(Quantization::Int8).unwrap();
+        let whole = layer(DType::F32);
+        let rounded = whole.clone().quantized(Quantization::Int8).unwrap();
         assert_eq!(rounded.output(), 9);
         let x = varied(&[2, 3, 5], 3);
         let (whole, rounded) = (whole.forward(&x).unwrap(), rounded.forward(&x).unwrap());
@@ -263,14 +270,14 @@ mod tests {
         let error = (whole - rounded).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
         let error = error.to_scalar::<f32>().unwrap();
         assert!(error > 0.0 && error < 0.03, "{error}");
-        assert!(layer(DType::BF16).quantize(Quantization::Int8).is_err());
+        assert!(layer(DType::BF16).quantized(Quantization::Int8).is_err());
         let trained = Var::from_tensor(&varied(&[9, 5], 1)).unwrap();
         let weight = Weight::Whole(trained.as_tensor().clone());
-        let mut trained = Linear { weight, bias: None, adapter: None };
-        assert!(trained.quantize(Quantization::Int8).is_err());
+        let trained = Linear { weight, bias: None, adapter: None };
+        assert!(trained.quantized(Quantization::Int8).is_err());
         let wide = Tensor::zeros((1, MAX_INPUTS + 1), DType::F32, &Device::Cpu).unwrap();
-        let mut wide = Linear { weight: Weight::Whole(wide), bias: None, adapter: None };
-        assert!(wide.quantize(Quantization::Int8).unwrap_err().to_string().contains("too many"));
+        let wide = Linear { weight: Weight::Whole(wide), bias: None, adapter: None };
+        assert!(wide.quantized(Quantization::Int8).unwrap_err().to_string().contains("too many"));
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub use linear::linear;
 pub(crate) use linear::with_gradient_to_input;
 pub use losses::{cross_entropy, mask_losses};
 pub use maskwise_kernels::attention::KeyRanges;
+pub use maskwise_kernels::matmul::{Precision, with_precision};
 pub use matmul::matmul;
 pub use normalization::{layer_norm, layer_norm_2d, rms_norm};
 pub use ranged_attention::ranged_attention;
@@ -47,6 +48,11 @@ pub use softmax::softmax;
 
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
 use std::ops::Deref;
+
+/// Whether rounding the operands of f32 products to bf16 makes them quicker on this processor: where it has tiles for that.
+pub fn bf16_products_pay() -> bool {
+    maskwise_kernels::matmul::Path::current() == maskwise_kernels::matmul::Path::Amx
+}
 
 /// Whether the CPU kernels take this tensor.
 pub fn on_cpu_in_f32(tensor: &Tensor) -> bool {

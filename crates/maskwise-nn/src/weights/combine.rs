@@ -7,6 +7,7 @@ use candle_core::{DType, Device, Tensor};
 
 use super::error::WeightsError;
 use super::source::{TensorInfo, TensorSource};
+use maskwise_kernels::int8::SharedBytes;
 
 /// Tensors that are there already: for tests, and for networks built over a trainer's variables.
 #[derive(Debug, Clone)]
@@ -86,6 +87,11 @@ impl Renamed {
             source.tensors().iter().map(|(name, info)| (format!("{prefix}.{name}"), info.clone())).collect();
         Self { source, tensors, original_names }
     }
+
+    fn original(&self, name: &str) -> Result<&str, WeightsError> {
+        let original = self.original_names.get(name);
+        original.map(String::as_str).ok_or_else(|| WeightsError::UnknownTensor { name: name.to_string() })
+    }
 }
 
 impl TensorSource for Renamed {
@@ -94,11 +100,11 @@ impl TensorSource for Renamed {
     }
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightsError> {
-        let original = self
-            .original_names
-            .get(name)
-            .ok_or_else(|| WeightsError::UnknownTensor { name: name.to_string() })?;
-        self.source.read(original, dtype, device)
+        self.source.read(self.original(name)?, dtype, device)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        self.source.bytes(self.original(name)?)
     }
 }
 
@@ -115,6 +121,14 @@ impl Filtered {
         let tensors = kept.map(|(name, info)| (name.clone(), info.clone())).collect();
         Self { source, tensors }
     }
+
+    /// The source, if it shows this tensor.
+    fn known(&self, name: &str) -> Result<&dyn TensorSource, WeightsError> {
+        match self.tensors.contains_key(name) {
+            true => Ok(self.source.as_ref()),
+            false => Err(WeightsError::UnknownTensor { name: name.to_string() }),
+        }
+    }
 }
 
 impl TensorSource for Filtered {
@@ -123,10 +137,11 @@ impl TensorSource for Filtered {
     }
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightsError> {
-        if !self.tensors.contains_key(name) {
-            return Err(WeightsError::UnknownTensor { name: name.to_string() });
-        }
-        self.source.read(name, dtype, device)
+        self.known(name)?.read(name, dtype, device)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        self.known(name)?.bytes(name)
     }
 }
 
@@ -159,6 +174,14 @@ impl Merged {
         }
         Ok(Self { sources, tensors, owners })
     }
+
+    /// The source that holds this tensor.
+    fn owner(&self, name: &str) -> Result<&dyn TensorSource, WeightsError> {
+        match self.owners.get(name) {
+            Some(owner) => Ok(self.sources[*owner].as_ref()),
+            None => Err(WeightsError::UnknownTensor { name: name.to_string() }),
+        }
+    }
 }
 
 impl TensorSource for Merged {
@@ -167,8 +190,10 @@ impl TensorSource for Merged {
     }
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightsError> {
-        let owner =
-            *self.owners.get(name).ok_or_else(|| WeightsError::UnknownTensor { name: name.to_string() })?;
-        self.sources[owner].read(name, dtype, device)
+        self.owner(name)?.read(name, dtype, device)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        self.owner(name)?.bytes(name)
     }
 }

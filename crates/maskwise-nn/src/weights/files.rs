@@ -4,16 +4,20 @@ use std::fs::File;
 use std::io::{self, Cursor, ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::error::WeightsError;
+use super::map::FileMap;
+use maskwise_kernels::int8::SharedBytes;
 
 /// A file read at positions, from any number of threads, without a shared cursor.
 ///
-/// Plain reads are used rather than a memory map: converted tensors are copied anyhow, and mapped pages would
-/// count as resident memory on top of the model.
+/// Plain reads are used rather than a memory map where tensors are converted: they are copied anyhow, and mapped pages would
+/// count as resident memory on top of the model. What is used as it lies in the file is mapped ([`PositionedFile::share`]).
 #[derive(Debug)]
 pub(crate) struct PositionedFile {
     content: Content,
+    map: OnceLock<Arc<FileMap>>,
     path: PathBuf,
     length: u64,
 }
@@ -38,12 +42,17 @@ impl PositionedFile {
             return Err(WeightsError::UnknownFormat { path: path.to_path_buf(), reason });
         }
         let file = File::open(path).map_err(|error| WeightsError::io("open", path, error))?;
-        Ok(Self { content: Content::Disk(file), path: path.to_path_buf(), length: metadata.len() })
+        Ok(Self {
+            content: Content::Disk(file),
+            map: OnceLock::new(),
+            path: path.to_path_buf(),
+            length: metadata.len(),
+        })
     }
 
     /// A file that lies in memory; messages call it `path`.
     pub(crate) fn in_memory(path: PathBuf, bytes: &'static [u8]) -> Self {
-        Self { content: Content::Memory(bytes), path, length: bytes.len() as u64 }
+        Self { content: Content::Memory(bytes), map: OnceLock::new(), path, length: bytes.len() as u64 }
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -60,6 +69,29 @@ impl PositionedFile {
             ErrorKind::UnexpectedEof => self.truncated(position.saturating_add(buffer.len() as u64)),
             _ => WeightsError::io("read", &self.path, error),
         })
+    }
+
+    /// A part of the file where it lies: mapped, or in memory.
+    pub(crate) fn share(&self, position: u64, length: usize) -> Result<SharedBytes, WeightsError> {
+        let start = usize::try_from(position).unwrap_or(usize::MAX);
+        let range = start..start.saturating_add(length);
+        match &self.content {
+            Content::Memory(bytes) => match bytes.get(range.clone()) {
+                Some(bytes) => Ok(Arc::new(bytes)),
+                None => Err(self.truncated(range.end as u64)),
+            },
+            Content::Disk(file) => {
+                let map = match self.map.get() {
+                    Some(map) => map,
+                    None => {
+                        let map = FileMap::new(file);
+                        let map = map.map_err(|error| WeightsError::io("map", &self.path, error))?;
+                        self.map.get_or_init(|| Arc::new(map))
+                    }
+                };
+                map.part(range.clone()).ok_or_else(|| self.truncated(range.end as u64))
+            }
+        }
     }
 
     pub(crate) fn truncated(&self, expected_bytes: u64) -> WeightsError {

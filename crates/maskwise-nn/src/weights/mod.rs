@@ -11,9 +11,11 @@ mod element;
 mod error;
 mod files;
 mod index;
+mod map;
 mod pickle;
 mod pickle_machine;
 mod pickle_reader;
+mod quantized;
 mod safetensors;
 mod source;
 mod torch_file;
@@ -25,10 +27,13 @@ pub use combine::{Filtered, InMemory, Merged, Renamed};
 pub use diagnose::{Finding, Problem, looks_untrained};
 pub use error::{MisShaped, WeightsError};
 pub use index::{open_bytes, open_checkpoint, open_file, open_files};
+pub use quantized::{Quantization, Quantized, is_int8};
 pub use safetensors::SafetensorsFile;
 pub use source::{TensorInfo, TensorSource};
 pub use torch_file::TorchFile;
 pub use write::{DEFAULT_SHARD_BYTES, TensorPlan, write_safetensors, write_sharded};
+
+pub use maskwise_kernels::int8::SharedBytes;
 
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeSet;
@@ -45,6 +50,7 @@ pub struct Weights {
     prefix: String,
     dtype: DType,
     device: Device,
+    quantization: Quantization,
 }
 
 struct Shared {
@@ -85,7 +91,8 @@ impl Weights {
         on_read: Option<ReadObserver>,
     ) -> Self {
         let shared = Shared { source, accounts: Mutex::default(), on_read };
-        Self { shared: Arc::new(shared), prefix: String::new(), dtype, device: device.clone() }
+        let quantization = Quantization::None;
+        Self { shared: Arc::new(shared), prefix: String::new(), dtype, device: device.clone(), quantization }
     }
 
     /// The same weights below `name`, separated by a dot as in a state dict.
@@ -98,6 +105,17 @@ impl Weights {
     #[must_use]
     pub fn with_dtype(&self, dtype: DType) -> Self {
         Self { dtype, ..self.clone() }
+    }
+
+    /// The same weights, with those of large linear layers kept as `quantization` says.
+    #[must_use]
+    pub fn with_quantization(&self, quantization: Quantization) -> Self {
+        Self { quantization, ..self.clone() }
+    }
+
+    /// How layers keep the weights of large linear layers.
+    pub fn quantization(&self) -> Quantization {
+        self.quantization
     }
 
     /// The dtype that tensors are converted to.
@@ -218,15 +236,19 @@ impl Weights {
     fn read(&self, full_name: &str) -> Result<Tensor, WeightsError> {
         let tensor = self.shared.source.read(full_name, self.dtype, &self.device)?;
         self.accounts().used.insert(full_name.to_owned());
+        self.observe(full_name);
+        Ok(tensor)
+    }
+
+    fn observe(&self, full_name: &str) {
         if let (Some(observe), Some(info)) =
             (&self.shared.on_read, self.shared.source.tensors().get(full_name))
         {
             observe(full_name, info.shape.iter().product::<usize>() * info.dtype.size_in_bytes());
         }
-        Ok(tensor)
     }
 
-    fn placeholder(&self, shape: &[usize]) -> Result<Tensor, WeightsError> {
+    pub(crate) fn placeholder(&self, shape: &[usize]) -> Result<Tensor, WeightsError> {
         let zero = Tensor::zeros((), self.dtype, &self.device).and_then(|zero| zero.broadcast_as(shape));
         zero.map_err(WeightsError::from)
     }

@@ -14,6 +14,7 @@ use super::element::{ElementType, StoredTensor, checked_element_count, read_tens
 use super::error::WeightsError;
 use super::files::PositionedFile;
 use super::source::{TensorInfo, TensorSource};
+use maskwise_kernels::int8::SharedBytes;
 
 /// Longest header that is read, as in the reference implementation of the format.
 const MAXIMUM_HEADER_BYTES: u64 = 100_000_000;
@@ -47,6 +48,10 @@ impl SafetensorsFile {
         let tensors = stored.iter().map(|(name, tensor)| (name.clone(), info(tensor))).collect();
         Ok(Self { file, tensors, stored })
     }
+
+    fn stored(&self, name: &str) -> Result<&StoredTensor, WeightsError> {
+        self.stored.get(name).ok_or_else(|| WeightsError::UnknownTensor { name: name.to_string() })
+    }
 }
 
 impl TensorSource for SafetensorsFile {
@@ -55,9 +60,16 @@ impl TensorSource for SafetensorsFile {
     }
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightsError> {
-        let stored =
-            self.stored.get(name).ok_or_else(|| WeightsError::UnknownTensor { name: name.to_string() })?;
-        read_tensor(&self.file, name, stored, dtype, device)
+        read_tensor(&self.file, name, self.stored(name)?, dtype, device)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        let stored = self.stored(name)?;
+        if stored.element != ElementType::U8 {
+            let reason = format!("it holds {:?} values", stored.element);
+            return Err(WeightsError::UnsupportedConversion { name: name.to_string(), to: DType::U8, reason });
+        }
+        self.file.share(stored.position, stored.shape.iter().product()).map(Some)
     }
 }
 

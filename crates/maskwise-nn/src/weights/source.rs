@@ -7,6 +7,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Tensor};
 
 use super::error::WeightsError;
+use maskwise_kernels::int8::SharedBytes;
 
 /// What is known of a tensor before it is read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +39,16 @@ pub trait TensorSource: Send + Sync {
     /// [`WeightsError::UnknownTensor`] for a name that [`TensorSource::tensors`] does not list, and whatever
     /// reading or converting may meet.
     fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightsError>;
+
+    /// The values of a tensor of bytes, where they lie if the source can show them there; none from a source that knows shapes only.
+    ///
+    /// # Errors
+    /// As [`TensorSource::read`].
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        let tensor = self.read(name, DType::U8, &Device::Cpu)?;
+        let bytes = tensor.flatten_all().and_then(|tensor| tensor.to_vec1::<u8>());
+        Ok(Some(Arc::new(bytes.map_err(|error| WeightsError::tensor(name, error))?)))
+    }
 }
 
 impl<S: TensorSource + ?Sized> TensorSource for Box<S> {
@@ -48,6 +59,10 @@ impl<S: TensorSource + ?Sized> TensorSource for Box<S> {
     fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightsError> {
         (**self).read(name, dtype, device)
     }
+
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        (**self).bytes(name)
+    }
 }
 
 impl<S: TensorSource + ?Sized> TensorSource for Arc<S> {
@@ -57,5 +72,9 @@ impl<S: TensorSource + ?Sized> TensorSource for Arc<S> {
 
     fn read(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor, WeightsError> {
         (**self).read(name, dtype, device)
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        (**self).bytes(name)
     }
 }

@@ -29,7 +29,8 @@ pub struct TensorPlan {
 /// caller need not hold more than one; `metadata` goes into the header's `__metadata__`.
 ///
 /// The file appears under its name only when it is complete and on the disk. Within it, tensors of larger element
-/// types come first, so that every tensor is aligned.
+/// types come first, so that every tensor is aligned; before those stand tensors of bytes whose length is a multiple of 64, which then begin
+/// at a multiple of 64, so that they can be used where they lie.
 ///
 /// # Errors
 /// [`WeightsError::DiskFull`], [`WeightsError::NotWritable`], [`WeightsError::NotAsAnnounced`] when a tensor differs
@@ -131,7 +132,9 @@ fn write_temporary(
     tensor: &mut impl FnMut(&str) -> Result<Tensor, WeightsError>,
 ) -> Result<AtomicFile, WeightsError> {
     let mut ordered: Vec<&TensorPlan> = plans.iter().collect();
-    ordered.sort_by_key(|plan| std::cmp::Reverse(plan.dtype.size_in_bytes()));
+    let fills_lines =
+        |plan: &TensorPlan| plan.dtype == DType::U8 && plan.shape.iter().product::<usize>().is_multiple_of(64);
+    ordered.sort_by_key(|plan| (!fills_lines(plan), std::cmp::Reverse(plan.dtype.size_in_bytes())));
     let (header, data_bytes) = header(path, &ordered, metadata)?;
     let needed_bytes = header.len() as u64 + data_bytes;
     let failed = |error| write_failure(path, needed_bytes, error);
@@ -167,7 +170,7 @@ fn write_failure(path: &Path, needed_bytes: u64, error: io::Error) -> WeightsErr
     }
 }
 
-/// Length, JSON header padded to a multiple of eight, and the number of data bytes that will follow.
+/// Length and JSON header, padded to a multiple of 64 together, and the number of data bytes that will follow.
 fn header(
     path: &Path,
     plans: &[&TensorPlan],
@@ -186,7 +189,7 @@ fn header(
         entries.insert(plan.name.clone(), entry);
     }
     let mut text = Value::Object(entries).to_string().into_bytes();
-    text.resize(text.len().next_multiple_of(8), b' ');
+    text.resize((text.len() + 8).next_multiple_of(64) - 8, b' ');
     let mut header = (text.len() as u64).to_le_bytes().to_vec();
     header.append(&mut text);
     Ok((header, end))

@@ -2,7 +2,6 @@ use super::LoraConfig;
 use crate::{Parameters, TrainError};
 use candle_core::{DType, Device, Tensor, Var};
 use maskwise_models::systems::read::{ModelFiles, PartTypes, PartWeights, ReadModel};
-use maskwise_nn::layers::Quantization;
 use maskwise_nn::weights::{TensorInfo, TensorSource, Weights, WeightsError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
@@ -129,8 +128,9 @@ impl TrainedWeights {
             None => BTreeMap::new(),
         };
         let types = config.types;
-        if types.quantization != Quantization::None {
-            return Err(TrainError::setting("types", "weights in eight bits cannot be trained"));
+        if !types.quantization.is_none() || !files.stored_quantization()?.is_none() {
+            let reason = "weights in eight bits cannot be trained; start from the model that they were rounded from";
+            return Err(TrainError::setting("model", reason));
         }
         let of_sam = |name: &str| name.starts_with("model.visual_model.");
         let checkpoint = Source::read(checkpoint.as_ref(), config, device, |name| {
@@ -162,8 +162,7 @@ impl TrainedWeights {
     pub fn model(&self, files: &ModelFiles, dropout_seed: Option<u64>) -> Result<ReadModel, TrainError> {
         let language = Weights::new(Box::new(self.checkpoint.clone()), self.types.language, &self.device);
         let vision = Weights::new(Box::new(self.vision_tower.clone()), self.types.vision, &self.device);
-        let quantization = Quantization::None;
-        let parts = PartWeights { sam: language.with_dtype(self.types.sam), language, quantization, vision };
+        let parts = PartWeights { sam: language.with_dtype(self.types.sam), language, vision };
         let mut model = files.build(&parts)?;
         if let Some(lora) = &self.lora {
             lora.attach(&mut model.language_model, &self.adapters, self.types.language, dropout_seed)?;

@@ -64,14 +64,72 @@ impl ReadModel {
         max_new_tokens: usize,
         on_token: &mut dyn FnMut(TokenStep) -> ControlFlow<()>,
     ) -> Result<Generation> {
+        let embeddings = self.splice(prompt, image_tokens)?;
+        let mut cache = KeyValueCache::new(self.language_model.config().num_hidden_layers);
+        let states = vec![self.language_model.forward(&embeddings, Some(&mut cache), None)?];
+        self.write(prompt, &mut cache, states, max_new_tokens, on_token)
+    }
+
+    /// As [`ReadModel::generate`], of a prompt that begins with what `beginning` has read, and goes on behind it.
+    ///
+    /// # Errors
+    /// As there, or when it begins otherwise.
+    pub fn generate_after(
+        &self,
+        beginning: &mut PromptBeginning,
+        prompt: &[i64],
+        max_new_tokens: usize,
+        on_token: &mut dyn FnMut(TokenStep) -> ControlFlow<()>,
+    ) -> Result<Generation> {
+        let states = self.read_after(beginning, prompt)?;
+        self.write(prompt, &mut beginning.cache, states, max_new_tokens, on_token)
+    }
+
+    /// Reads the part of `prompt` that all questions about an image share, up to the image.
+    ///
+    /// # Errors
+    /// As [`ReadModel::splice`], or when it is longer than the context.
+    pub fn read_beginning(&self, prompt: &[i64], image_tokens: &Tensor) -> Result<PromptBeginning> {
+        let ids = prompt[..=placeholder_position(prompt)?].to_vec();
+        let embeddings = self.splice(&ids, image_tokens)?;
+        let mut cache = KeyValueCache::new(self.language_model.config().num_hidden_layers);
+        let hidden = self.language_model.forward(&embeddings, Some(&mut cache), None)?;
+        Ok(PromptBeginning { ids, hidden, cache })
+    }
+
+    /// As [`ReadModel::hidden_states`], of a prompt that begins with what `beginning` has read, and goes on behind it.
+    ///
+    /// # Errors
+    /// As there, or when it begins otherwise.
+    pub fn hidden_states_after(&self, beginning: &mut PromptBeginning, ids: &[i64]) -> Result<Tensor> {
+        Ok(Tensor::cat(&self.read_after(beginning, ids)?, 1)?.squeeze(0)?)
+    }
+
+    /// The hidden states of the beginning, and of the rest of `ids`.
+    fn read_after(&self, beginning: &mut PromptBeginning, ids: &[i64]) -> Result<Vec<Tensor>> {
+        let rest = ids.strip_prefix(beginning.ids.as_slice());
+        let rest = rest.map(|rest| self.embed(rest)).transpose()?.flatten();
+        let Some(rest) = rest else {
+            return Err(ModelError::Prompt("the prompt does not go on behind what was read of it".to_owned()));
+        };
+        beginning.cache.truncate(beginning.hidden.dim(1)?);
+        let states = self.language_model.forward(&rest, Some(&mut beginning.cache), None)?;
+        Ok(vec![beginning.hidden.clone(), states])
+    }
+
+    /// Goes on behind a prompt with these states, which the cache holds.
+    fn write(
+        &self,
+        prompt: &[i64],
+        cache: &mut KeyValueCache,
+        mut states: Vec<Tensor>,
+        max_new_tokens: usize,
+        on_token: &mut dyn FnMut(TokenStep) -> ControlFlow<()>,
+    ) -> Result<Generation> {
         if max_new_tokens == 0 {
             return Err(ModelError::Prompt("at least one new token must be allowed".to_owned()));
         }
-        placeholder_position(prompt)?;
         let context = self.language_model.config().max_position_embeddings;
-        let embeddings = self.splice(prompt, image_tokens)?;
-        let mut cache = KeyValueCache::new(self.language_model.config().num_hidden_layers);
-        let mut states = vec![self.language_model.forward(&embeddings, Some(&mut cache), None)?];
         let (mut ids, mut probabilities) = (prompt.to_vec(), Vec::new());
         let stop = loop {
             let last = states[states.len() - 1].narrow(1, states[states.len() - 1].dim(1)? - 1, 1)?;
@@ -93,10 +151,27 @@ impl ReadModel {
                 break StopReason::ContextFull;
             }
             let Some(embedding) = self.embed(&[id])? else { break StopReason::ContextFull };
-            states.push(self.language_model.forward(&embedding, Some(&mut cache), None)?);
+            states.push(self.language_model.forward(&embedding, Some(&mut *cache), None)?);
         };
         let hidden = Tensor::cat(&states, 1)?.squeeze(0)?;
         Ok(Generation { ids, prompt_ids: prompt.len(), hidden, probabilities, stop })
+    }
+}
+
+/// The beginning of a prompt, up to the image, as the language model has read it.
+#[derive(Debug)]
+pub struct PromptBeginning {
+    ids: Vec<i64>,
+    /// `[1, positions, width]`, normalised.
+    hidden: Tensor,
+    /// Of the beginning, and of what was read or written behind it last.
+    cache: KeyValueCache,
+}
+
+impl PromptBeginning {
+    /// Whether a prompt begins so, and goes on.
+    pub fn begins(&self, prompt: &[i64]) -> bool {
+        prompt.len() > self.ids.len() && prompt.starts_with(&self.ids)
     }
 }
 

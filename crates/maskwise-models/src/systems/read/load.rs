@@ -1,15 +1,14 @@
 use super::model::PartWeights;
 use super::vision_tower::INSIDE;
-use super::{Family, ImageInputs, LlavaConfig, ReadModel, SystemConfig, VisionTower};
+use super::{Family, ImageInputs, LlavaConfig, PartQuantization, ReadModel, SystemConfig, VisionTower};
 use crate::clip::ClipVisionConfig;
 use crate::error::{ModelError, Result};
 use candle_core::{DType, Device, Tensor};
 use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::sam::SamPreprocessor;
 use maskwise_data::text::{SpecialIds, Tokenizer};
-use maskwise_nn::layers::Quantization;
 use maskwise_nn::weights::{
-    self, Filtered, Merged, Renamed, TensorInfo, TensorSource, Weights, WeightsError, looks_untrained,
+    self, Filtered, Merged, Renamed, SharedBytes, TensorInfo, TensorSource, Weights, WeightsError, looks_untrained,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -67,8 +66,8 @@ pub struct PartTypes {
     pub vision: DType,
     /// SAM's image encoder and mask decoder; its prompt encoder goes with the language model.
     pub sam: DType,
-    /// How the language model keeps the weights of attention and MLP; eight bits need f32 on the CPU.
-    pub quantization: Quantization,
+    /// How each part keeps the weights of its large linear layers; eight bits need f32 on the CPU.
+    pub quantization: PartQuantization,
 }
 
 impl PartTypes {
@@ -81,12 +80,12 @@ impl PartTypes {
     /// `tests/parity_bf16.rs`).
     pub fn exact(dtype: DType, device: &Device) -> Self {
         let images = if device.is_cpu() { DType::F32 } else { dtype };
-        Self { language: dtype, vision: images, sam: images, quantization: Quantization::None }
+        Self { language: dtype, vision: images, sam: images, quantization: PartQuantization::default() }
     }
 
     /// One dtype for all.
     pub fn uniform(dtype: DType) -> Self {
-        Self { language: dtype, vision: dtype, sam: dtype, quantization: Quantization::None }
+        Self { language: dtype, vision: dtype, sam: dtype, quantization: PartQuantization::default() }
     }
 }
 
@@ -197,8 +196,12 @@ impl ModelFiles {
             });
         let vision =
             Weights::with_progress(tower, types.vision, &options.device, move |_, bytes| vision.add(bytes));
-        let quantization = types.quantization;
-        self.build(&PartWeights { sam: language.with_dtype(types.sam), language, quantization, vision })
+        let PartQuantization { language: kept, vision: tower, sam } = types.quantization;
+        self.build(&PartWeights {
+            sam: language.with_dtype(types.sam).with_quantization(sam),
+            language: language.with_quantization(kept),
+            vision: vision.with_quantization(tower),
+        })
     }
 
     /// Checks, without reading any values, that everything expected is there with its shape and everything there is used.
@@ -218,8 +221,7 @@ impl ModelFiles {
             Weights::new(Box::new(ShapesOnly(source.tensors().clone())), DType::F32, &Device::Cpu)
         };
         let (language, vision) = (shapes(checkpoint), shapes(tower));
-        let quantization = Quantization::None;
-        self.build(&PartWeights { sam: language.clone(), language, quantization, vision }).map(|_| ())
+        self.build(&PartWeights { sam: language.clone(), language, vision }).map(|_| ())
     }
 
     /// Refuses weights whose values cannot come from training.
@@ -259,6 +261,10 @@ impl TensorSource for ShapesOnly {
     fn read(&self, name: &str, dtype: DType, device: &Device) -> std::result::Result<Tensor, WeightsError> {
         let info = self.0.get(name).ok_or_else(|| WeightsError::Missing { name: name.to_owned() })?;
         Ok(Tensor::zeros((), dtype, device)?.broadcast_as(info.shape.as_slice())?)
+    }
+
+    fn bytes(&self, _: &str) -> std::result::Result<Option<SharedBytes>, WeightsError> {
+        Ok(None)
     }
 }
 

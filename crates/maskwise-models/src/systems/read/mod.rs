@@ -6,15 +6,17 @@ mod generate;
 mod image;
 mod load;
 mod model;
+mod quantized;
 mod segment;
 mod vision_tower;
 mod write;
 
 pub use config::{ConversationNames, Family, LlavaConfig, SystemConfig};
-pub use generate::{Generation, StopReason, TokenStep};
+pub use generate::{Generation, PromptBeginning, StopReason, TokenStep};
 pub use image::{ImageInputs, SamInputs};
 pub use load::{LoadOptions, ModelFiles, ModelPlaces, PartTypes, ProgressObserver};
 pub use model::{PartWeights, Projector, ReadModel};
+pub use quantized::PartQuantization;
 pub use segment::{MaskPrompting, SegmentInputs, SegmentedMask};
 pub use vision_tower::VisionTower;
 pub use write::refuse_existing;

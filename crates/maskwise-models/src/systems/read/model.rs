@@ -9,7 +9,6 @@ use candle_core::{DType, Device, Tensor};
 use maskwise_data::image::PixelValues;
 use maskwise_data::text::{IMAGE_PLACEHOLDER, SpecialIds};
 use maskwise_nn::layers::Linear;
-use maskwise_nn::layers::Quantization;
 use maskwise_nn::ops;
 use maskwise_nn::weights::{Loaded, Weights};
 
@@ -38,12 +37,10 @@ pub struct ReadModel {
     pub(super) device: Device,
 }
 
-/// The weights of each part, each with the dtype that the part computes in.
+/// The weights of each part, each with the dtype that the part computes in and the quantization of its large linear layers.
 pub struct PartWeights {
     /// The checkpoint, in the language model's dtype.
     pub language: Weights,
-    /// How the language model keeps the weights of attention and MLP.
-    pub quantization: Quantization,
     /// The checkpoint, in SAM's dtype.
     pub sam: Weights,
     /// The vision tower's own state dict.
@@ -69,11 +66,7 @@ impl ReadModel {
         Ok(Self {
             vision_tower: ClipVisionModel::load(vision_config, depth, &weights.vision)?,
             mm_projector: Projector::load(vision_width, width, &model.pp("mm_projector"))?,
-            language_model: LlamaModel::load_quantized(
-                &config.language_model,
-                &weights.language,
-                weights.quantization,
-            )?,
+            language_model: LlamaModel::load(&config.language_model, &weights.language)?,
             text_hidden_fcs: TextHiddenFcs::load(width, &model.pp("text_hidden_fcs"))?,
             sam: Sam::load(decoder_heads, weights.language.dtype(), &weights.sam.pp("model.visual_model"))?,
             similarity_points,
