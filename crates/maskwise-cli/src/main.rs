@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Command::Inspect(arguments) => commands::inspect::run(arguments),
         Command::Pull(arguments) => commands::pull::run(arguments, cli.quiet),
         Command::Synth(arguments) => commands::synth::run(arguments, cli.quiet),
+        Command::Bench(arguments) => commands::bench::run(arguments, cli.quiet),
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Completions(arguments) => commands::completions::run(arguments),
         Command::Man(arguments) => commands::man::run(arguments),

@@ -1,7 +1,7 @@
 //! Cross-entropy of rows of logits with one target each.
 
 use crate::elementwise::exp;
-use crate::work::{fold, is_shared, vectorized};
+use crate::work::{fold, is_shared, largest, vectorized};
 use rayon::prelude::*;
 
 /// Rows of one parallel task.
@@ -16,12 +16,21 @@ pub fn forward(logits: &[f32], columns: usize, targets: &[Option<u32>], sums: &m
     check(logits, columns, targets);
     assert_eq!(sums.len(), targets.len());
     let some = |logits: &[f32], sums: &mut [f32]| {
-        vectorized(|| {
-            for (row, sum) in logits.chunks_exact(columns).zip(sums) {
-                let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-                *sum = largest + fold(row, |logit| exp(logit - largest)).ln();
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for (row, sum) in logits.chunks_exact(columns).zip(sums) {
+                    let largest = largest(row);
+                    *sum = largest
+                        + fold(
+                            row,
+                            #[inline(always)]
+                            |logit| exp(logit - largest),
+                        )
+                        .ln();
+                }
+            },
+        );
     };
     if is_shared(logits.len()) {
         let parts = logits.par_chunks(ROWS * columns).zip(sums.par_chunks_mut(ROWS));
@@ -48,16 +57,19 @@ pub fn backward(
     assert_eq!(sums.len(), targets.len());
     let mut output = vec![0.0; logits.len()];
     let some = |output: &mut [f32], logits: &[f32], targets: &[Option<u32>], sums: &[f32]| {
-        vectorized(|| {
-            let rows = output.chunks_exact_mut(columns).zip(logits.chunks_exact(columns));
-            for ((output, logits), (target, &sum)) in rows.zip(targets.iter().zip(sums)) {
-                let Some(target) = target else { continue };
-                for (output, &logit) in output.iter_mut().zip(logits) {
-                    *output = scale * exp(logit - sum);
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = output.chunks_exact_mut(columns).zip(logits.chunks_exact(columns));
+                for ((output, logits), (target, &sum)) in rows.zip(targets.iter().zip(sums)) {
+                    let Some(target) = target else { continue };
+                    for (output, &logit) in output.iter_mut().zip(logits) {
+                        *output = scale * exp(logit - sum);
+                    }
+                    output[*target as usize] -= scale;
                 }
-                output[*target as usize] -= scale;
-            }
-        });
+            },
+        );
     };
     if is_shared(logits.len()) {
         let rows = output.par_chunks_mut(ROWS * columns).zip(logits.par_chunks(ROWS * columns));

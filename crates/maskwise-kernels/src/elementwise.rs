@@ -72,13 +72,31 @@ impl Activation {
     /// When the slices differ in length.
     pub fn forward(self, input: &[f32], output: &mut [f32]) {
         match self {
-            Self::GeluErf => {
-                map(input, output, |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)))
-            }
-            Self::QuickGelu => map(input, output, |x| x * sigmoid(1.702 * x)),
-            Self::Silu => map(input, output, |x| x * sigmoid(x)),
+            Self::GeluErf => map(
+                input,
+                output,
+                #[inline(always)]
+                |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+            ),
+            Self::QuickGelu => map(
+                input,
+                output,
+                #[inline(always)]
+                |x| x * sigmoid(1.702 * x),
+            ),
+            Self::Silu => map(
+                input,
+                output,
+                #[inline(always)]
+                |x| x * sigmoid(x),
+            ),
             Self::Sigmoid => map(input, output, sigmoid),
-            Self::Relu => map(input, output, |x| if x < 0.0 { 0.0 } else { x }),
+            Self::Relu => map(
+                input,
+                output,
+                #[inline(always)]
+                |x| if x < 0.0 { 0.0 } else { x },
+            ),
         }
     }
 
@@ -88,21 +106,51 @@ impl Activation {
     /// When the slices differ in length.
     pub fn backward(self, input: &[f32], gradient: &[f32], output: &mut [f32]) {
         match self {
-            Self::GeluErf => map2(input, gradient, output, |x, g| {
-                let density = exp(-0.5 * x * x)
-                    * (0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
-                g * (0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density)
-            }),
-            Self::QuickGelu => map2(input, gradient, output, |x, g| {
-                let gate = sigmoid(1.702 * x);
-                g * gate * (1.0 + 1.702 * x * (1.0 - gate))
-            }),
-            Self::Silu => map2(input, gradient, output, |x, g| g * silu_slope(x)),
-            Self::Sigmoid => map2(input, gradient, output, |x, g| {
-                let gate = sigmoid(x);
-                g * gate * (1.0 - gate)
-            }),
-            Self::Relu => map2(input, gradient, output, |x, g| if x > 0.0 { g } else { 0.0 }),
+            Self::GeluErf => map2(
+                input,
+                gradient,
+                output,
+                #[inline(always)]
+                |x, g| {
+                    let density = exp(-0.5 * x * x)
+                        * (0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
+                    g * (0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density)
+                },
+            ),
+            Self::QuickGelu => map2(
+                input,
+                gradient,
+                output,
+                #[inline(always)]
+                |x, g| {
+                    let gate = sigmoid(1.702 * x);
+                    g * gate * (1.0 + 1.702 * x * (1.0 - gate))
+                },
+            ),
+            Self::Silu => map2(
+                input,
+                gradient,
+                output,
+                #[inline(always)]
+                |x, g| g * silu_slope(x),
+            ),
+            Self::Sigmoid => map2(
+                input,
+                gradient,
+                output,
+                #[inline(always)]
+                |x, g| {
+                    let gate = sigmoid(x);
+                    g * gate * (1.0 - gate)
+                },
+            ),
+            Self::Relu => map2(
+                input,
+                gradient,
+                output,
+                #[inline(always)]
+                |x, g| if x > 0.0 { g } else { 0.0 },
+            ),
         }
     }
 }
@@ -118,7 +166,13 @@ fn silu_slope(x: f32) -> f32 {
 /// # Panics
 /// When the slices differ in length.
 pub fn silu_times(gate: &[f32], up: &[f32], output: &mut [f32]) {
-    map2(gate, up, output, |gate, up| gate * sigmoid(gate) * up);
+    map2(
+        gate,
+        up,
+        output,
+        #[inline(always)]
+        |gate, up| gate * sigmoid(gate) * up,
+    );
 }
 
 /// The gradients of [`silu_times`] for `gradient` of its output: that of the gate into `for_gate`, that of the other side into `for_up`.
@@ -135,13 +189,16 @@ pub fn silu_times_backward(
     let length = gate.len();
     assert!([up.len(), gradient.len(), for_gate.len(), for_up.len()].iter().all(|&other| other == length));
     let some = |for_gate: &mut [f32], for_up: &mut [f32], [gate, up, gradient]: [&[f32]; 3]| {
-        vectorized(|| {
-            let inputs = gate.iter().zip(up).zip(gradient);
-            for (((&gate, &up), &g), (for_gate, for_up)) in inputs.zip(for_gate.iter_mut().zip(for_up)) {
-                *for_gate = g * up * silu_slope(gate);
-                *for_up = g * gate * sigmoid(gate);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                let inputs = gate.iter().zip(up).zip(gradient);
+                for (((&gate, &up), &g), (for_gate, for_up)) in inputs.zip(for_gate.iter_mut().zip(for_up)) {
+                    *for_gate = g * up * silu_slope(gate);
+                    *for_up = g * gate * sigmoid(gate);
+                }
+            },
+        );
     };
     if !is_shared(length) {
         return some(for_gate, for_up, [gate, up, gradient]);
@@ -156,11 +213,14 @@ pub fn silu_times_backward(
 fn map(input: &[f32], output: &mut [f32], function: impl Fn(f32) -> f32 + Sync) {
     assert_eq!(input.len(), output.len());
     let some = |output: &mut [f32], input: &[f32]| {
-        vectorized(|| {
-            for (output, &input) in output.iter_mut().zip(input) {
-                *output = function(input);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for (output, &input) in output.iter_mut().zip(input) {
+                    *output = function(input);
+                }
+            },
+        );
     };
     if !is_shared(input.len()) {
         return some(output, input);
@@ -172,11 +232,14 @@ fn map2(left: &[f32], right: &[f32], output: &mut [f32], function: impl Fn(f32, 
     assert_eq!(left.len(), output.len());
     assert_eq!(right.len(), output.len());
     let some = |output: &mut [f32], left: &[f32], right: &[f32]| {
-        vectorized(|| {
-            for ((output, &left), &right) in output.iter_mut().zip(left).zip(right) {
-                *output = function(left, right);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((output, &left), &right) in output.iter_mut().zip(left).zip(right) {
+                    *output = function(left, right);
+                }
+            },
+        );
     };
     if !is_shared(output.len()) {
         return some(output, left, right);

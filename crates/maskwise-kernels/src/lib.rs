@@ -9,6 +9,7 @@ pub mod cross_entropy;
 pub mod elementwise;
 pub mod gemv;
 pub mod int8;
+pub mod limits;
 pub mod mask_losses;
 pub mod matmul;
 pub mod newton_schulz;

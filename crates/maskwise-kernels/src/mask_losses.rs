@@ -57,7 +57,12 @@ impl Sums {
 /// When the sizes do not fit each other or a mask has no pixel.
 pub fn forward(logits: &[f32], targets: &[u8], pixels: usize) -> Vec<Sums> {
     check(logits, targets, pixels);
-    let of_part = |(logits, targets): (&[f32], &[u8])| vectorized(|| sum(logits, targets));
+    let of_part = |(logits, targets): (&[f32], &[u8])| {
+        vectorized(
+            #[inline(always)]
+            || sum(logits, targets),
+        )
+    };
     let of_mask = |(logits, targets): (&[f32], &[u8])| {
         let parts = logits.chunks(PIXELS).zip(targets.chunks(PIXELS));
         let sums: Vec<Sums> = if is_shared(pixels) {
@@ -126,16 +131,19 @@ pub fn backward(
         let (everywhere, on_target) =
             ((slope * sums.numerator() / sums.denominator()) as f32, (2.0 * slope) as f32);
         let some = |output: &mut [f32], logits: &[f32], targets: &[u8]| {
-            vectorized(|| {
-                for ((output, &x), &target) in output.iter_mut().zip(logits).zip(targets) {
-                    let t = if target != 0 { 1.0 } else { 0.0 };
-                    let power = exp(-x.abs());
-                    let inverse = 1.0 / (1.0 + power);
-                    let p = if x >= 0.0 { inverse } else { power * inverse };
-                    *output =
-                        for_entropy * (p - t) + (everywhere - on_target * t) * (power * inverse * inverse);
-                }
-            });
+            vectorized(
+                #[inline(always)]
+                || {
+                    for ((output, &x), &target) in output.iter_mut().zip(logits).zip(targets) {
+                        let t = if target != 0 { 1.0 } else { 0.0 };
+                        let power = exp(-x.abs());
+                        let inverse = 1.0 / (1.0 + power);
+                        let p = if x >= 0.0 { inverse } else { power * inverse };
+                        *output = for_entropy * (p - t)
+                            + (everywhere - on_target * t) * (power * inverse * inverse);
+                    }
+                },
+            );
         };
         if is_shared(pixels) {
             let parts =

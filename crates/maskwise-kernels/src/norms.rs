@@ -93,12 +93,15 @@ fn by_rows(
     let mut output = vec![0.0; input.len()];
     let mut sums = vec![0.0; input.len().div_ceil(part) * parameters * columns];
     let run = |((output, input), gradient): ((&mut [f32], &[f32]), &[f32]), sums: &mut [f32]| {
-        vectorized(|| {
-            let rows = input.chunks_exact(columns).zip(gradient.chunks_exact(columns));
-            for ((input, gradient), output) in rows.zip(output.chunks_exact_mut(columns)) {
-                row(input, gradient, output, sums);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = input.chunks_exact(columns).zip(gradient.chunks_exact(columns));
+                for ((input, gradient), output) in rows.zip(output.chunks_exact_mut(columns)) {
+                    row(input, gradient, output, sums);
+                }
+            },
+        );
     };
     let shared = is_shared(input.len());
     if parameters == 0 && shared {
@@ -126,14 +129,17 @@ pub fn sum_rows(values: &[f32], columns: usize) -> Vec<f32> {
     assert!(columns > 0 && values.len().is_multiple_of(columns));
     let mut total = vec![0.0; columns];
     let mut partial = vec![0.0_f32; columns];
-    vectorized(|| {
-        for block in values.chunks(ROWS * columns) {
-            partial.fill(0.0);
-            for row in block.chunks_exact(columns) {
-                partial.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+    vectorized(
+        #[inline(always)]
+        || {
+            for block in values.chunks(ROWS * columns) {
+                partial.fill(0.0);
+                for row in block.chunks_exact(columns) {
+                    partial.iter_mut().zip(row).for_each(|(sum, value)| *sum += value);
+                }
+                total.iter_mut().zip(&partial).for_each(|(sum, value)| *sum += value);
             }
-            total.iter_mut().zip(&partial).for_each(|(sum, value)| *sum += value);
-        }
-    });
+        },
+    );
     total
 }

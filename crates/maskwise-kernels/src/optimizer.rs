@@ -48,15 +48,19 @@ impl AdamW {
         let kept = (1.0 - self.learning_rate * self.weight_decay) as f32;
         let epsilon = self.epsilon as f32;
         let some = |parameters: &mut [f32], first: &mut [f32], second: &mut [f32], gradient: &[f32]| {
-            vectorized(|| {
-                let moments = first.iter_mut().zip(second);
-                for ((parameter, (m, v)), g) in parameters.iter_mut().zip(moments).zip(gradient) {
-                    let g = g * scale;
-                    *m = *m * beta1 + g * rest1;
-                    *v = *v * beta2 + g * g * rest2;
-                    *parameter = *parameter * kept - step_size * (*m / (v.sqrt() * inverse_root + epsilon));
-                }
-            });
+            vectorized(
+                #[inline(always)]
+                || {
+                    let moments = first.iter_mut().zip(second);
+                    for ((parameter, (m, v)), g) in parameters.iter_mut().zip(moments).zip(gradient) {
+                        let g = g * scale;
+                        *m = *m * beta1 + g * rest1;
+                        *v = *v * beta2 + g * g * rest2;
+                        *parameter =
+                            *parameter * kept - step_size * (*m / (v.sqrt() * inverse_root + epsilon));
+                    }
+                },
+            );
         };
         if !is_shared(length) {
             return some(parameters, first, second, gradient);
@@ -71,17 +75,20 @@ impl AdamW {
 /// sum of theirs.
 pub fn sum_of_squares(values: &[f32]) -> f64 {
     let of_part = |values: &[f32]| -> f64 {
-        vectorized(|| {
-            let mut lanes = [0.0_f64; 8];
-            let steps = values.chunks_exact(8);
-            let rest: f64 = steps.remainder().iter().map(|&value| f64::from(value).powi(2)).sum();
-            for step in steps {
-                for (lane, &value) in lanes.iter_mut().zip(step) {
-                    *lane += f64::from(value) * f64::from(value);
+        vectorized(
+            #[inline(always)]
+            || {
+                let mut lanes = [0.0_f64; 8];
+                let steps = values.chunks_exact(8);
+                let rest: f64 = steps.remainder().iter().map(|&value| f64::from(value).powi(2)).sum();
+                for step in steps {
+                    for (lane, &value) in lanes.iter_mut().zip(step) {
+                        *lane += f64::from(value) * f64::from(value);
+                    }
                 }
-            }
-            lanes.iter().sum::<f64>() + rest
-        })
+                lanes.iter().sum::<f64>() + rest
+            },
+        )
     };
     if is_shared(values.len()) {
         values.par_chunks(PART).map(of_part).collect::<Vec<f64>>().into_iter().sum()

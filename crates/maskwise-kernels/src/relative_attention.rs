@@ -1,11 +1,13 @@
 //! SAM's attention with decomposed relative positions, forward and backward, on fused rows of query, key and value.
 //!
-//! The relative terms ride in the product: `[scale·q, q·rows, q·columns]·[k, row, column]ᵀ`, where `row` and `column` are one-hot. The sum is
-//! the same as that of the reference, and no matrix of the size of the scores is made.
+//! No matrix of the size of the scores is made. Where there are many cells, the relative terms are added to a block of scores at a time; else, and in the
+//! backward pass, they ride in the product: `[scale·q, q·rows, q·columns]·[k, row, column]ᵀ`, where `row` and `column` are one-hot. The sum is the
+//! same.
 
+use crate::attention::heads::{self, Head};
 use crate::attention::{self, Inputs, KeyRanges, Results};
-use crate::matmul::{Matrix, MatrixMut, Write, matmul_here, precision, with_precision};
-use crate::work::is_shared;
+use crate::matmul::{Matrix, MatrixMut, Precision, Write, matmul_here, precision, with_precision};
+use crate::work::{is_shared, vectorized};
 use rayon::prelude::*;
 
 /// The sizes: every cell of a window of `height · width` cells attends to every cell.
@@ -81,6 +83,24 @@ impl Shape {
         assert_eq!(operands.columns.len(), self.width * self.width * self.dim, "columns of {self:?}");
     }
 
+    /// The relative terms of a head's `query` `[cells, dim]`, `[cells, height + width]`: of each row of keys, then of each column. Rounded as
+    /// the products are, so that the backward pass finds the same scores.
+    fn terms(&self, operands: &Operands, query: Matrix) -> Vec<f32> {
+        let stride = self.height + self.width;
+        let mut terms = vec![0.0; self.cells() * stride];
+        for line in self.lines() {
+            let table = Matrix::new(&line.table(operands)[line.range(self.dim)], line.keys, self.dim);
+            let query = query.every(line.first, line.step, line.count);
+            let target = &mut terms[line.first * stride + line.at - self.dim..];
+            let target = MatrixMut::strided(target, line.count, line.keys, line.step * stride);
+            matmul_here(query, table.t(), target, 1.0, Write::Replace);
+        }
+        if precision() == Precision::Medium {
+            terms.iter_mut().for_each(|term| *term = half::bf16::from_f32(*term).to_f32());
+        }
+        terms
+    }
+
     /// The lines of cells that share a matrix of relative positions: for each row of cells, its first cell, the step to the next and the
     /// number of cells, the matrix's index, and where in an extended query its terms stand; then the same for the columns.
     fn lines(&self) -> impl Iterator<Item = Line> + use<> {
@@ -145,8 +165,56 @@ impl Line {
 /// When sizes do not fit each other.
 pub fn forward(shape: &Shape, operands: Operands, output: &mut [f32], sums: &mut [f32]) {
     shape.check(&operands);
+    let ranges = KeyRanges::full(shape.cells(), shape.cells());
+    if shape.dim > 0 && heads::pays(&ranges) {
+        return forward_heads(shape, &operands, &ranges, output, sums);
+    }
     let extended = Extended::new(shape, &operands);
     attention::forward(&shape.attention(), extended.inputs(), output, sums);
+}
+
+/// Head by head, with the relative terms added to blocks of scores.
+fn forward_heads(
+    shape: &Shape,
+    operands: &Operands,
+    ranges: &[KeyRanges],
+    output: &mut [f32],
+    sums: &mut [f32],
+) {
+    let (cells, width, dim) = (shape.cells(), shape.inner(), shape.dim);
+    assert_eq!((output.len(), sums.len()), (shape.batch * cells * width, shape.batch * cells * shape.heads));
+    let of_head = |task: usize| {
+        let (window, head) = (task / shape.heads, task % shape.heads);
+        let qkv = &operands.qkv[window * cells * 3 * width..][..cells * 3 * width];
+        let part = |part: usize| Matrix::strided(&qkv[part * width + head * dim..], cells, dim, 3 * width);
+        let terms = shape.terms(operands, part(0));
+        let of_rows = shape.height + shape.width;
+        let adjust = |first: usize, scores: &mut [f32], columns: usize| {
+            let terms = terms[first * of_rows..].chunks_exact(of_rows);
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (scores, terms) in scores.chunks_exact_mut(columns).zip(terms) {
+                        let (rows, columns) = terms.split_at(shape.height);
+                        for (scores, row) in scores.chunks_exact_mut(shape.width).zip(rows) {
+                            for (score, column) in scores.iter_mut().zip(columns) {
+                                *score += row + column;
+                            }
+                        }
+                    }
+                },
+            );
+        };
+        let head = Head { query: part(0), key: part(1), value: part(2), scale: shape.scale };
+        heads::forward(&head, ranges, adjust)
+    };
+    let (tasks, precision) = (0..shape.batch * shape.heads, precision());
+    let outputs: Vec<_> = if is_shared(shape.batch * shape.heads * cells * cells) {
+        tasks.into_par_iter().map(|task| with_precision(precision, || of_head(task))).collect()
+    } else {
+        tasks.map(of_head).collect()
+    };
+    heads::join(&outputs, shape.heads, cells, output, sums);
 }
 
 /// The gradients of [`forward`], from its `output` and `sums` and the gradient of the output.
@@ -328,6 +396,36 @@ mod tests {
                     let found = f64::from(output[(window * cells + query) * inner + head * dim + i]);
                     prop_assert!((found - expected).abs() < 1e-5, "{} {}", found, expected);
                 }
+            }
+        }
+    }
+
+    /// Where there are many cells the terms are added to the scores; that is the same, forward and for the backward pass.
+    #[test]
+    fn both_forms_agree() {
+        for (height, width) in [(9, 9), (14, 14), (8, 33)] {
+            let shape = Shape { batch: 2, height, width, heads: 2, dim: 5, scale: 0.4 };
+            let (cells, inner) = (height * width, 10);
+            let qkv = varied(2 * cells * 3 * inner, 1);
+            let (rows, columns) = (varied(height * height * 5, 2), varied(width * width * 5, 3));
+            let operands = Operands { qkv: &qkv, rows: &rows, columns: &columns };
+            let results = || (vec![0.0; 2 * cells * inner], vec![0.0; 2 * cells * 2]);
+            for precision in [Precision::Highest, Precision::Medium] {
+                let (mut output, mut sums) = results();
+                let (mut expected, mut expected_sums) = results();
+                with_precision(precision, || {
+                    forward(&shape, operands, &mut output, &mut sums);
+                    let extended = Extended::new(&shape, &operands);
+                    attention::forward(
+                        &shape.attention(),
+                        extended.inputs(),
+                        &mut expected,
+                        &mut expected_sums,
+                    );
+                });
+                let tolerance = if precision == Precision::Highest { 2e-6 } else { 5e-3 };
+                let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() <= tolerance);
+                assert!(close(&output, &expected) && close(&sums, &expected_sums), "{shape:?} {precision:?}");
             }
         }
     }

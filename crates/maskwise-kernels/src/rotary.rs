@@ -45,12 +45,15 @@ pub fn rotary(
         }
     };
     let some = |first: usize, input: &[f32], output: &mut [f32]| {
-        vectorized(|| {
-            let tokens = input.chunks_exact(width).zip(output.chunks_exact_mut(width));
-            for (index, (input, output)) in tokens.enumerate() {
-                turn(first + index, input, output);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                let tokens = input.chunks_exact(width).zip(output.chunks_exact_mut(width));
+                for (index, (input, output)) in tokens.enumerate() {
+                    turn(first + index, input, output);
+                }
+            },
+        );
     };
     if !is_shared(input.len()) {
         return some(0, input, output);

@@ -1,7 +1,7 @@
 //! Operations on the rows of a matrix: softmax, layer normalisation, RMS normalisation.
 
 use crate::elementwise::exp;
-use crate::work::{fold, fold2, is_shared, vectorized};
+use crate::work::{fold, fold2, is_shared, largest, vectorized};
 use rayon::prelude::*;
 
 /// Rows that one parallel task takes: about 64 KiB of input.
@@ -14,18 +14,25 @@ fn rows_per_task(columns: usize) -> usize {
 /// # Panics
 /// When the slices differ in length or `columns` does not divide it.
 pub fn softmax(input: &[f32], output: &mut [f32], columns: usize) {
-    for_each_row(input, output, columns, |input, output| {
-        let maximum = input.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        if maximum == f32::NEG_INFINITY || input.iter().any(|value| value.is_nan()) {
-            output.fill(f32::NAN);
-            return;
-        }
-        for (output, &input) in output.iter_mut().zip(input) {
-            *output = exp(input - maximum);
-        }
-        let scale = 1.0 / sum(output);
-        output.iter_mut().for_each(|value| *value *= scale);
-    });
+    for_each_row(
+        input,
+        output,
+        columns,
+        #[inline(always)]
+        |input, output| {
+            let maximum = largest(input);
+            if maximum == f32::NEG_INFINITY {
+                output.fill(f32::NAN);
+                return;
+            }
+            // What is no number makes the sum none, and with it the row.
+            for (output, &input) in output.iter_mut().zip(input) {
+                *output = exp(input - maximum);
+            }
+            let scale = 1.0 / sum(output);
+            output.iter_mut().for_each(|value| *value *= scale);
+        },
+    );
 }
 
 /// The gradient of [`softmax`] for its `result` and the `gradient` of that: `y·(g − Σ g·y)` of each row.
@@ -37,15 +44,18 @@ pub fn softmax_backward(result: &[f32], gradient: &[f32], output: &mut [f32], co
     assert_eq!(result.len(), output.len());
     assert!(columns > 0 && result.len().is_multiple_of(columns));
     let some = |output: &mut [f32], result: &[f32], gradient: &[f32]| {
-        vectorized(|| {
-            let rows = result.chunks_exact(columns).zip(gradient.chunks_exact(columns));
-            for ((result, gradient), output) in rows.zip(output.chunks_exact_mut(columns)) {
-                let along = fold2(result, gradient, |y, g| y * g);
-                for ((output, y), g) in output.iter_mut().zip(result).zip(gradient) {
-                    *output = y * (g - along);
+        vectorized(
+            #[inline(always)]
+            || {
+                let rows = result.chunks_exact(columns).zip(gradient.chunks_exact(columns));
+                for ((result, gradient), output) in rows.zip(output.chunks_exact_mut(columns)) {
+                    let along = fold2(result, gradient, |y, g| y * g);
+                    for ((output, y), g) in output.iter_mut().zip(result).zip(gradient) {
+                        *output = y * (g - along);
+                    }
                 }
-            }
-        });
+            },
+        );
     };
     if !is_shared(result.len()) {
         return some(output, result, gradient);
@@ -62,16 +72,22 @@ pub fn softmax_backward(result: &[f32], gradient: &[f32], output: &mut [f32], co
 pub fn layer_norm(input: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, output: &mut [f32]) {
     let columns = weight.len();
     assert_eq!(bias.len(), columns);
-    for_each_row(input, output, columns, |input, output| {
-        let mean = sum(input) / columns as f32;
-        for (output, &input) in output.iter_mut().zip(input) {
-            *output = input - mean;
-        }
-        let inverse = 1.0 / (sum_of_squares(output) / columns as f32 + epsilon).sqrt();
-        for ((output, weight), bias) in output.iter_mut().zip(weight).zip(bias) {
-            *output = *output * inverse * weight + bias;
-        }
-    });
+    for_each_row(
+        input,
+        output,
+        columns,
+        #[inline(always)]
+        |input, output| {
+            let mean = sum(input) / columns as f32;
+            for (output, &input) in output.iter_mut().zip(input) {
+                *output = input - mean;
+            }
+            let inverse = 1.0 / (sum_of_squares(output) / columns as f32 + epsilon).sqrt();
+            for ((output, weight), bias) in output.iter_mut().zip(weight).zip(bias) {
+                *output = *output * inverse * weight + bias;
+            }
+        },
+    );
 }
 
 /// RMS normalisation of each row: `x / sqrt(mean(x²) + epsilon) * weight`.
@@ -80,23 +96,32 @@ pub fn layer_norm(input: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out
 /// When the slices do not fit each other.
 pub fn rms_norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32]) {
     let columns = weight.len();
-    for_each_row(input, output, columns, |input, output| {
-        let inverse = 1.0 / (sum_of_squares(input) / columns as f32 + epsilon).sqrt();
-        for ((output, input), weight) in output.iter_mut().zip(input).zip(weight) {
-            *output = input * inverse * weight;
-        }
-    });
+    for_each_row(
+        input,
+        output,
+        columns,
+        #[inline(always)]
+        |input, output| {
+            let inverse = 1.0 / (sum_of_squares(input) / columns as f32 + epsilon).sqrt();
+            for ((output, input), weight) in output.iter_mut().zip(input).zip(weight) {
+                *output = input * inverse * weight;
+            }
+        },
+    );
 }
 
 fn for_each_row(input: &[f32], output: &mut [f32], columns: usize, row: impl Fn(&[f32], &mut [f32]) + Sync) {
     assert_eq!(input.len(), output.len());
     assert!(columns > 0 && input.len().is_multiple_of(columns));
     let some = |output: &mut [f32], input: &[f32]| {
-        vectorized(|| {
-            for (output, input) in output.chunks_exact_mut(columns).zip(input.chunks_exact(columns)) {
-                row(input, output);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for (output, input) in output.chunks_exact_mut(columns).zip(input.chunks_exact(columns)) {
+                    row(input, output);
+                }
+            },
+        );
     };
     if !is_shared(input.len()) {
         return some(output, input);
@@ -179,5 +204,12 @@ mod tests {
         assert_eq!(output, [0.5, 0.0, 0.5, 0.0]);
         softmax(&[f32::NEG_INFINITY; 2], &mut output[..2], 2);
         assert!(output[0].is_nan() && output[1].is_nan());
+        for place in [0, 3, 18, 19] {
+            let mut row = [0.5; 20];
+            row[place] = f32::NAN;
+            let mut output = [0.0; 20];
+            softmax(&row, &mut output, 20);
+            assert!(output.iter().all(|value| value.is_nan()));
+        }
     }
 }

@@ -49,19 +49,22 @@ pub fn forward(input: &[f32], sizes: Sizes, output: &mut [f32]) {
     let (rows, columns) = (taps(height, new_height), taps(width, new_width));
     let of_plane = |input: &[f32], output: &mut [f32]| {
         with_scratch(height * new_width, |wide| {
-            vectorized(|| {
-                for (row, wide) in input.chunks_exact(width).zip(wide.chunks_exact_mut(new_width)) {
-                    for (value, tap) in wide.iter_mut().zip(&columns) {
-                        *value = row[tap.low] * (1.0 - tap.fraction) + row[tap.high] * tap.fraction;
+            vectorized(
+                #[inline(always)]
+                || {
+                    for (row, wide) in input.chunks_exact(width).zip(wide.chunks_exact_mut(new_width)) {
+                        for (value, tap) in wide.iter_mut().zip(&columns) {
+                            *value = row[tap.low] * (1.0 - tap.fraction) + row[tap.high] * tap.fraction;
+                        }
                     }
-                }
-                for (row, tap) in output.chunks_exact_mut(new_width).zip(&rows) {
-                    let of = |index: usize| &wide[index * new_width..(index + 1) * new_width];
-                    for ((value, low), high) in row.iter_mut().zip(of(tap.low)).zip(of(tap.high)) {
-                        *value = low * (1.0 - tap.fraction) + high * tap.fraction;
+                    for (row, tap) in output.chunks_exact_mut(new_width).zip(&rows) {
+                        let of = |index: usize| &wide[index * new_width..(index + 1) * new_width];
+                        for ((value, low), high) in row.iter_mut().zip(of(tap.low)).zip(of(tap.high)) {
+                            *value = low * (1.0 - tap.fraction) + high * tap.fraction;
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     };
     each_plane(input, height * width, output, new_height * new_width, of_plane);
@@ -77,22 +80,25 @@ pub fn backward(gradient: &[f32], sizes: Sizes, output: &mut [f32]) {
     let (rows, columns) = (taps(height, new_height), taps(width, new_width));
     let of_plane = |gradient: &[f32], output: &mut [f32]| {
         with_scratch(height * new_width, |wide| {
-            vectorized(|| {
-                wide.fill(0.0);
-                for (row, tap) in gradient.chunks_exact(new_width).zip(&rows) {
-                    for (index, weight) in [(tap.low, 1.0 - tap.fraction), (tap.high, tap.fraction)] {
-                        let target = &mut wide[index * new_width..(index + 1) * new_width];
-                        target.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+            vectorized(
+                #[inline(always)]
+                || {
+                    wide.fill(0.0);
+                    for (row, tap) in gradient.chunks_exact(new_width).zip(&rows) {
+                        for (index, weight) in [(tap.low, 1.0 - tap.fraction), (tap.high, tap.fraction)] {
+                            let target = &mut wide[index * new_width..(index + 1) * new_width];
+                            target.iter_mut().zip(row).for_each(|(sum, value)| *sum += weight * value);
+                        }
                     }
-                }
-                output.fill(0.0);
-                for (row, wide) in output.chunks_exact_mut(width).zip(wide.chunks_exact(new_width)) {
-                    for (value, tap) in wide.iter().zip(&columns) {
-                        row[tap.low] += value * (1.0 - tap.fraction);
-                        row[tap.high] += value * tap.fraction;
+                    output.fill(0.0);
+                    for (row, wide) in output.chunks_exact_mut(width).zip(wide.chunks_exact(new_width)) {
+                        for (value, tap) in wide.iter().zip(&columns) {
+                            row[tap.low] += value * (1.0 - tap.fraction);
+                            row[tap.high] += value * tap.fraction;
+                        }
                     }
-                }
-            });
+                },
+            );
         });
     };
     each_plane(gradient, new_height * new_width, output, height * width, of_plane);

@@ -10,7 +10,9 @@ pub(crate) fn is_shared(elements: usize) -> bool {
     elements >= SMALL && rayon::current_num_threads() > 1
 }
 
-/// Runs `work`, with all that is inlined into it compiled for the widest vectors that the processor has.
+/// Runs `work`, with all that is inlined into it compiled for the widest vectors that the processor has. The closure itself must be
+/// `#[inline(always)]`, as must closures that it calls: the compiler leaves large ones apart, and those are compiled for the oldest
+/// processors.
 ///
 /// Rust contracts nothing into fused multiply-adds, so the result does not depend on the processor.
 #[inline(always)]
@@ -64,4 +66,18 @@ pub(crate) fn fold2(left: &[f32], right: &[f32], term: impl Fn(f32, f32) -> f32)
 #[inline(always)]
 fn total(partial: &[f32; 16]) -> f32 {
     partial.iter().sum()
+}
+
+/// The largest value; what is no number counts for nothing.
+#[inline(always)]
+pub(crate) fn largest(values: &[f32]) -> f32 {
+    let mut partial = [f32::NEG_INFINITY; 16];
+    let chunks = values.chunks_exact(16);
+    let tail = chunks.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    for chunk in chunks {
+        for (partial, &value) in partial.iter_mut().zip(chunk) {
+            *partial = if value > *partial { value } else { *partial };
+        }
+    }
+    partial.iter().copied().fold(tail, f32::max)
 }

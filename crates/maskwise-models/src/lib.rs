@@ -6,6 +6,7 @@ pub mod clip;
 pub mod error;
 pub mod heads;
 pub mod llama;
+pub mod published;
 pub mod sam;
 pub mod systems;
 

@@ -4,6 +4,7 @@
 //! fused inference operations, which drop gradients without a word.
 
 pub mod layers;
+pub use maskwise_kernels::limits;
 pub mod ops;
 pub mod weights;
 

@@ -21,6 +21,7 @@
 //! | `cuda`, `metal` | no | candle's backends; each needs its toolkit at build time |
 
 mod answer;
+pub mod bench;
 pub mod convert;
 mod device;
 pub mod doctor;

@@ -133,7 +133,8 @@ impl Segmenter {
             Quantization::Int8 => in_f32(options.dtype, "the language model")?,
         };
         let mut types = options.mode.types(language, options.device);
-        types.vision = part_type(options.vision_dtype, quantization.vision, types.vision, "the vision tower")?;
+        types.vision =
+            part_type(options.vision_dtype, quantization.vision, types.vision, "the vision tower")?;
         types.sam = part_type(options.sam_dtype, quantization.sam, types.sam, "SAM")?;
         types.quantization = quantization;
         let model = files.load(LoadOptions {
@@ -239,9 +240,9 @@ fn join(asked: PartQuantization, stored: PartQuantization) -> PartQuantization {
 fn in_f32(asked: Option<DtypeChoice>, part: &str) -> Result<DtypeChoice> {
     match asked {
         None | Some(DtypeChoice::F32) => Ok(DtypeChoice::F32),
-        Some(other) => {
-            Err(Error::Device(format!("{part} is in eight bits and computes in f32, not {other}; leave out its dtype")))
-        }
+        Some(other) => Err(Error::Device(format!(
+            "{part} is in eight bits and computes in f32, not {other}; leave out its dtype"
+        ))),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Argument types; help, completions and man pages are made from them.
 
 mod analyze;
+mod bench;
 mod dataset;
 mod eval;
 mod model;
@@ -11,6 +12,7 @@ pub(crate) use analyze::{
     AnalysisArguments, AnalyzeArguments, AnalyzeCommand, AnalyzeCompareArguments, AnalyzePointsArguments,
     AnalyzeSegTokenArguments,
 };
+pub(crate) use bench::BenchArguments;
 pub(crate) use dataset::{
     DatasetArguments, DatasetCheckArguments, DatasetCommand, DatasetConvertArguments, DatasetShowArguments,
     DatasetStatsArguments, TargetLayout, WhichDataset,
@@ -62,6 +64,8 @@ pub(crate) enum Command {
     Pull(PullArguments),
     /// Draw pictures with exact masks and questions: the Tabletop world.
     Synth(SynthArguments),
+    /// Measure how long each stage takes here, with random weights of the published sizes.
+    Bench(BenchArguments),
     /// Show what this machine and this build offer.
     Doctor(DoctorArguments),
     /// Print a completion script for a shell.

@@ -1,6 +1,7 @@
 //! The commands.
 
 pub(crate) mod analyze;
+pub(crate) mod bench;
 pub(crate) mod chat;
 pub(crate) mod completions;
 pub(crate) mod convert;

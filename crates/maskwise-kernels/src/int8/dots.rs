@@ -1,7 +1,7 @@
 //! Eight bits by the dot products of AVX-512 VNNI.
 
-use super::rows::Rows;
 use super::packed::Panels;
+use super::rows::Rows;
 use super::{OUTPUTS, Output, TOGETHER};
 use std::arch::x86_64::*;
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! Eight bits on any processor.
 
-use super::rows::Rows;
 use super::packed::Panels;
+use super::rows::Rows;
 use super::{GROUP, OUTPUTS, Output, TOGETHER};
 use std::ops::Range;
 
@@ -9,17 +9,20 @@ pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range
     for panel in pairs.start * TOGETHER..pairs.end * TOGETHER {
         let (lines, scales) = (panels.lines(panel), panels.scales(panel));
         for row in 0..rows.count {
-            let sums = crate::vectorized(|| {
-                let mut sums = [0; OUTPUTS];
-                let groups = rows.row(row).iter().flat_map(|line| line.0.chunks_exact(GROUP));
-                for (line, group) in lines.iter().zip(groups) {
-                    for (sum, weights) in sums.iter_mut().zip(line.0.chunks_exact(GROUP)) {
-                        let products = weights.iter().zip(group);
-                        *sum += products.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>();
+            let sums = crate::vectorized(
+                #[inline(always)]
+                || {
+                    let mut sums = [0; OUTPUTS];
+                    let groups = rows.row(row).iter().flat_map(|line| line.0.chunks_exact(GROUP));
+                    for (line, group) in lines.iter().zip(groups) {
+                        for (sum, weights) in sums.iter_mut().zip(line.0.chunks_exact(GROUP)) {
+                            let products = weights.iter().zip(group);
+                            *sum += products.map(|(a, b)| i32::from(*a) * i32::from(*b)).sum::<i32>();
+                        }
                     }
-                }
-                sums
-            });
+                    sums
+                },
+            );
             output.write(row, panel, &sums, rows.scales[row], &scales);
         }
     }

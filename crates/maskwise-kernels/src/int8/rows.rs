@@ -25,15 +25,18 @@ impl Rows {
         let mut scales = vec![0.0; padded];
         let flip = if path == Path::Avx512 { i8::MIN } else { 0 };
         let round = |((lines, scale), row): ((&mut [Line], &mut f32), &[f32])| {
-            crate::vectorized(|| {
-                *scale = step(row);
-                let steps = 1.0 / *scale;
-                for (line, values) in lines.iter_mut().zip(row.chunks(DEPTH)) {
-                    for (step, value) in line.0.iter_mut().zip(values) {
-                        *step = (value * steps).round_ties_even() as i32 as i8 ^ flip;
+            crate::vectorized(
+                #[inline(always)]
+                || {
+                    *scale = step(row);
+                    let steps = 1.0 / *scale;
+                    for (line, values) in lines.iter_mut().zip(row.chunks(DEPTH)) {
+                        for (step, value) in line.0.iter_mut().zip(values) {
+                            *step = (value * steps).round_ties_even() as i32 as i8 ^ flip;
+                        }
                     }
-                }
-            });
+                },
+            );
         };
         let rows = input.par_chunks(inputs);
         if crate::work::is_shared(input.len()) {

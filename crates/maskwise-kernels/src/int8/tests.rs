@@ -196,7 +196,8 @@ fn bytes_are_a_weight_again() {
         let start = bytes.as_ptr().align_offset(64) + shift;
         bytes.resize(start, 0);
         bytes.extend_from_slice(weight.as_bytes());
-        let again = Int8Weight::from_packed(std::sync::Arc::new(Shifted(bytes, start)), outputs, inputs).unwrap();
+        let again =
+            Int8Weight::from_packed(std::sync::Arc::new(Shifted(bytes, start)), outputs, inputs).unwrap();
         assert_eq!(again, weight);
         for path in paths() {
             let mut output = vec![f32::NAN; rows * outputs];

@@ -1,7 +1,7 @@
 //! Eight bits on AMX tiles.
 
-use super::rows::Rows;
 use super::packed::Panels;
+use super::rows::Rows;
 use super::{DEPTH, GROUP, Line, OUTPUTS, Output, TOGETHER};
 use crate::matmul::Tiles;
 use std::arch::asm;

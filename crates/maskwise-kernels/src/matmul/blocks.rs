@@ -4,16 +4,16 @@
 //! long sums are interrupted there, so that the parts of the panels in use stay in the second-level cache, and continue from where
 //! they were. Neither regions nor interruptions change the order in which an element is summed up.
 
-use super::panels::{Line, Side, Strands, WIDTH};
+use super::panels::{Element, Line, Side, Strands, WIDTH};
 use super::tiles::Tiles;
-use super::{Matrix, MatrixMut, Path, Write, dots, is_shared};
+use super::{Matrix, MatrixMut, Path, Precision, Write, dots, is_shared, precision, wide};
 use rayon::prelude::*;
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::Cell;
 use std::ops::Range;
 
-/// Steps of 32 along the depth, after which a sum is interrupted.
+/// Steps along the depth, after which a sum is interrupted.
 const INTERRUPT: usize = 16;
 
 /// Lines of either side that are packed at a time (16 MiB), unless a region needs more.
@@ -68,16 +68,70 @@ unsafe impl Sync for Output {}
 pub(super) enum Right<'a> {
     /// To be packed.
     Matrix(Matrix<'a>),
-    /// All of its panels.
-    Packed(&'a [Line]),
+    /// All of its panels, which are of this depth; products may take less of it.
+    Packed { lines: &'a [Line], depth: usize },
 }
 
-/// The product by the instructions of `path`. The sizes fit each other and are not zero.
+/// What computes a block.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kernel {
+    /// Of operands rounded to bf16, on tiles.
+    Tiles,
+    /// Of operands rounded to bf16, by dot products of AVX-512.
+    Dots,
+    /// Of f32, on AVX-512.
+    Wide,
+}
+
+impl Kernel {
+    /// The kernel of a path that has instructions for bf16.
+    ///
+    /// # Panics
+    /// For [`Path::Portable`].
+    pub(super) fn of(path: Path) -> Self {
+        match path {
+            Path::Amx => Self::Tiles,
+            Path::Avx512 => Self::Dots,
+            Path::Portable => panic!("the portable path has no kernel for bf16"),
+        }
+    }
+
+    /// The kernel for products of the calling thread's precision; none where the processor has no instructions for it.
+    pub(super) fn of_thread() -> Option<Self> {
+        match (precision(), Path::current()) {
+            (Precision::Highest, _) => Self::for_f32(),
+            (Precision::Medium, Path::Portable) => None,
+            (Precision::Medium, path) => Some(Self::of(path)),
+        }
+    }
+
+    /// The kernel for products in f32, where the processor has one.
+    pub(super) fn for_f32() -> Option<Self> {
+        (Path::wished() != Path::Portable && wide::is_available()).then_some(Self::Wide)
+    }
+
+    fn is_available(self) -> bool {
+        match self {
+            Self::Tiles => Path::Amx.is_available(),
+            Self::Dots => Path::Avx512.is_available(),
+            Self::Wide => wide::is_available(),
+        }
+    }
+
+    pub(super) fn element(self) -> Element {
+        match self {
+            Self::Tiles | Self::Dots => Element::Bf16,
+            Self::Wide => Element::F32,
+        }
+    }
+}
+
+/// The product by `kernel`. The sizes fit each other and are not zero.
 ///
 /// # Panics
 /// When the processor lacks the instructions.
 pub(super) fn product(
-    path: Path,
+    kernel: Kernel,
     left: Matrix,
     right: Right,
     output: MatrixMut,
@@ -85,10 +139,10 @@ pub(super) fn product(
     write: Write,
     share: bool,
 ) {
-    assert!(path != Path::Portable && path.is_available(), "this processor lacks {path:?}");
+    assert!(kernel.is_available(), "this processor lacks {kernel:?}");
     let (m, k, n) = (output.rows, left.columns, output.columns);
     let share = share && is_shared(m, k, n);
-    let left = Strands::new(left, Side::Left);
+    let left = Strands::new(left, Side::Left, kernel.element());
     let panel = left.panel_lines();
     let output = Output {
         values: output.values.as_mut_ptr(),
@@ -101,7 +155,11 @@ pub(super) fn product(
     let (rows, columns) = (left.panels(), n.div_ceil(WIDTH));
     // Short sums need no room for interrupted ones, so that their regions can be wide.
     let width = if panel > INTERRUPT * WIDTH { 8 } else { 32 };
-    let work = Work { path, output, panel, width, share };
+    let right_panel = match right {
+        Right::Packed { depth, .. } => kernel.element().panel_lines(depth),
+        Right::Matrix(_) => panel,
+    };
+    let work = Work { kernel, output, panel, right_panel, width, share };
     let at_once = (CAPACITY / panel).max(32);
     // A region packs its own rows, which are in the cache then, unless too many regions would pack the same ones.
     let fused = columns <= width || panel <= INTERRUPT * WIDTH;
@@ -111,9 +169,9 @@ pub(super) fn product(
             left.pack(rows.start, lines, share);
             let left = if fused { Left::Strands(&left) } else { Left::Packed(lines, rows.start) };
             match right {
-                Right::Packed(lines) => work.multiply(left, lines, rows.clone(), 0..columns),
+                Right::Packed { lines, .. } => work.multiply(left, lines, rows.clone(), 0..columns),
                 Right::Matrix(right) => {
-                    let right = Strands::new(right, Side::Right);
+                    let right = Strands::new(right, Side::Right, kernel.element());
                     with_lines(&RIGHT, columns.min(at_once) * panel, |lines| {
                         for columns in ranges(0..columns, at_once) {
                             let lines = &mut lines[..columns.len() * panel];
@@ -141,10 +199,12 @@ enum Left<'a> {
 }
 
 struct Work {
-    path: Path,
+    kernel: Kernel,
     output: Output,
-    /// Lines of a panel.
+    /// Lines of a panel that are multiplied.
     panel: usize,
+    /// Lines from a panel of the right side to the next.
+    right_panel: usize,
     /// Columns of a region, in panels.
     width: usize,
     share: bool,
@@ -169,7 +229,7 @@ impl Work {
                 start..(start + length).min(whole.end)
             };
             let first = index % across * self.width;
-            let right = &right[first * self.panel..];
+            let right = &right[first * self.right_panel..];
             let rows = part(&rows, height, index / across);
             self.region(left, right, rows, part(&columns, self.width, index % across));
         };
@@ -182,7 +242,7 @@ impl Work {
 
     /// One region of the output; `right` begins with the first of `columns`.
     fn region(&self, left: Left, right: &[Line], rows: Range<usize>, columns: Range<usize>) {
-        let tiles = (self.path == Path::Amx).then(Tiles::configure);
+        let tiles = (self.kernel == Kernel::Tiles).then(Tiles::configure);
         let steps = self.panel / WIDTH;
         let blocks = if steps > INTERRUPT { rows.len() * columns.len() } else { 1 };
         let own =
@@ -201,7 +261,7 @@ impl Work {
                         Left::Strands(_) => &own[index * part.len()..][..part.len()],
                     };
                     for (index, column) in columns.clone().enumerate() {
-                        let right = &right[index * self.panel..][part.clone()];
+                        let right = &right[index * self.right_panel..][part.clone()];
                         let sums = &mut sums[block % blocks * BLOCK_LINES..][..BLOCK_LINES];
                         block += 1;
                         self.block(&tiles, left, right, sums, (row, column), &depth);
@@ -239,11 +299,11 @@ impl Work {
         // lies inside of the output, as `takes_blocks` says, where nobody else reads or writes this row and column; otherwise
         // it is the 4 KiB of `sums`, which are initialised. The processor has the instructions, as `product` has asserted.
         unsafe {
-            match tiles {
-                Some(tiles) => {
-                    tiles.block(left.as_ptr(), right.as_ptr(), depth.len(), target, stride, resume)
-                }
-                None => dots::block(left.as_ptr(), right.as_ptr(), depth.len(), target, stride, resume),
+            let (left, right, steps) = (left.as_ptr(), right.as_ptr(), depth.len());
+            match (tiles, self.kernel) {
+                (Some(tiles), _) => tiles.block(left, right, steps, target, stride, resume),
+                (None, Kernel::Wide) => wide::block(left, right, steps, target, stride, resume),
+                (None, _) => dots::block(left, right, steps, target, stride, resume),
             }
         }
         if is_last && !direct {

@@ -15,12 +15,15 @@ mod reduced;
 mod reduced_tests;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 use gemm::Parallelism;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tiles::Tiles;
 
 pub use packed::{PackedRight, matmul_packed};
+pub(crate) use packed::{matmul_packed_leading, packs};
 pub use path::Path;
 pub use precision::{Precision, precision, set_precision, with_precision};
 pub use reduced::matmul_reduced;
@@ -54,6 +57,21 @@ impl<'a> Matrix<'a> {
     pub fn strided(values: &'a [f32], rows: usize, columns: usize, stride: usize) -> Self {
         check(values.len(), rows, columns, stride);
         Self { values, rows, columns, row_stride: stride, column_stride: 1 }
+    }
+
+    /// How many columns there are.
+    pub(crate) fn columns(&self) -> usize {
+        self.columns
+    }
+
+    /// Every `step`-th row from `first` on, `count` of them.
+    ///
+    /// # Panics
+    /// When there are fewer.
+    pub(crate) fn every(self, first: usize, step: usize, count: usize) -> Self {
+        assert!(count == 0 || first + (count - 1) * step < self.rows, "{count} rows from {first} on");
+        let values = if count == 0 { &[] } else { &self.values[first * self.row_stride..] };
+        Self { values, rows: count, row_stride: self.row_stride * step, ..self }
     }
 
     /// The transpose, without moving anything.
@@ -158,11 +176,31 @@ fn is_shared(m: usize, k: usize, n: usize) -> bool {
     m.saturating_mul(k).saturating_mul(n) >= SMALL && rayon::current_num_threads() > 1
 }
 
+/// Multiplications from which on an f32 product on AVX-512 is worth rearranging the operands.
+#[cfg(target_arch = "x86_64")]
+const WORTHWHILE: usize = 1 << 17;
+
 /// The product in f32.
-#[allow(unsafe_code)]
 fn exact(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write, share: bool) {
     let (m, k, n) = sizes(&left, &right, &output);
-    let parallelism = if share && is_shared(m, k, n) { Parallelism::Rayon(0) } else { Parallelism::None };
+    #[cfg(target_arch = "x86_64")]
+    if m >= 8
+        && n >= 8
+        && k >= 8
+        && m.saturating_mul(k).saturating_mul(n) >= WORTHWHILE
+        && let Some(kernel) = blocks::Kernel::for_f32()
+    {
+        let right = blocks::Right::Matrix(right);
+        return blocks::product(kernel, left, right, output, scale, write, share);
+    }
+    by_gemm(left, right, output, scale, write, share && is_shared(m, k, n));
+}
+
+/// The product in f32 on any processor.
+#[allow(unsafe_code)]
+fn by_gemm(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write, share: bool) {
+    let (m, k, n) = sizes(&left, &right, &output);
+    let parallelism = if share { Parallelism::Rayon(0) } else { Parallelism::None };
     let add = write == Write::Add;
     // SAFETY: the constructors of the three matrices have checked that every element (row, column) below (rows, columns) lies
     // inside of their slice, transposing swaps sizes with their strides, and the sizes were compared above. The output is borrowed

@@ -1,7 +1,7 @@
 //! Products with a right side that is prepared once, such as a weight of inference.
 
 #[cfg(target_arch = "x86_64")]
-use super::blocks::{self, Right};
+use super::blocks::{self, Kernel, Right};
 #[cfg(target_arch = "x86_64")]
 use super::panels::{Line, Side, Strands};
 use super::{Matrix, MatrixMut, Path, Write, check_sizes, exact, is_shared};
@@ -21,7 +21,7 @@ pub struct PackedRight {
 #[derive(Debug, Clone)]
 enum Values {
     #[cfg(target_arch = "x86_64")]
-    Panels(Vec<Line>),
+    Panels(Kernel, Vec<Line>),
     Rounded {
         values: Vec<f32>,
         row_stride: usize,
@@ -45,14 +45,29 @@ impl PackedRight {
         let values = match path {
             #[cfg(target_arch = "x86_64")]
             Path::Amx | Path::Avx512 if rows > 0 && columns > 0 => {
-                let strands = Strands::new(right, Side::Right);
-                let mut lines = vec![Line::ZERO; strands.panels() * strands.panel_lines()];
-                strands.pack(0, &mut lines, is_shared(rows, columns, 1));
-                Values::Panels(lines)
+                Values::panels(Kernel::of(path), right, is_shared(rows, columns, 1))
             }
             _ => Values::Rounded { values: super::reduced::rounded(right), row_stride, column_stride },
         };
         Self { path, rows, columns, values }
+    }
+
+    /// Prepares a matrix, on the calling thread, for products as exact as the thread's [`precision`](super::precision) says.
+    ///
+    /// # Panics
+    /// Unless the processor [`packs`].
+    pub(crate) fn for_precision(right: Matrix) -> Self {
+        let Matrix { rows, columns, .. } = right;
+        #[cfg(target_arch = "x86_64")]
+        if let Some(kernel) = Kernel::of_thread() {
+            return Self {
+                path: Path::current(),
+                rows,
+                columns,
+                values: Values::panels(kernel, right, false),
+            };
+        }
+        panic!("{rows}x{columns} values cannot be arranged for this processor")
     }
 
     /// The path for which it is arranged.
@@ -71,6 +86,51 @@ impl PackedRight {
     }
 }
 
+#[cfg(target_arch = "x86_64")]
+impl Values {
+    fn panels(kernel: Kernel, right: Matrix, share: bool) -> Self {
+        let strands = Strands::new(right, Side::Right, kernel.element());
+        let mut lines = vec![Line::ZERO; strands.panels() * strands.panel_lines()];
+        strands.pack(0, &mut lines, share);
+        Self::Panels(kernel, lines)
+    }
+}
+
+/// Whether this processor has a kernel that reads arranged operands, in the calling thread's precision.
+#[cfg(target_arch = "x86_64")]
+pub(crate) fn packs() -> bool {
+    Kernel::of_thread().is_some()
+}
+
+/// Whether this processor has a kernel that reads arranged operands, in the calling thread's precision.
+#[cfg(not(target_arch = "x86_64"))]
+pub(crate) fn packs() -> bool {
+    false
+}
+
+/// The product with the first rows of `right`, as many as `left` has columns, and its first columns, as many as the output has, on the calling
+/// thread.
+///
+/// # Panics
+/// When `right` has fewer, or was not made by [`PackedRight::for_precision`].
+pub(crate) fn matmul_packed_leading(
+    left: Matrix,
+    right: &PackedRight,
+    output: MatrixMut,
+    scale: f32,
+    write: Write,
+) {
+    assert!(left.columns <= right.rows && output.columns <= right.columns && left.rows == output.rows);
+    match &right.values {
+        #[cfg(target_arch = "x86_64")]
+        Values::Panels(kernel, lines) if output.rows > 0 && output.columns > 0 && left.columns > 0 => {
+            let right = Right::Packed { lines, depth: right.rows };
+            blocks::product(*kernel, left, right, output, scale, write, false);
+        }
+        _ => assert!(output.rows == 0 || output.columns == 0, "nothing to multiply with"),
+    }
+}
+
 /// As [`matmul`](super::matmul) with both operands rounded to bf16, whatever the sizes and the calling thread's precision.
 ///
 /// # Panics
@@ -79,12 +139,12 @@ pub fn matmul_packed(left: Matrix, right: &PackedRight, output: MatrixMut, scale
     let (m, k, n) = check_sizes((left.rows, left.columns), (right.rows, right.columns), &output);
     match &right.values {
         #[cfg(target_arch = "x86_64")]
-        Values::Panels(lines) => {
+        Values::Panels(kernel, lines) => {
             if m > 0 {
                 blocks::product(
-                    right.path,
+                    *kernel,
                     left,
-                    Right::Packed(lines),
+                    Right::Packed { lines, depth: right.rows },
                     output,
                     scale,
                     write,

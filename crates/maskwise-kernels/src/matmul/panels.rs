@@ -1,11 +1,11 @@
-//! Operands rounded to bf16, in the order in which the micro-kernels read them.
+//! Operands in the order in which the micro-kernels read them: rounded to bf16 as told here, or in f32 ([`wide`]).
 //!
 //! A panel is 32 rows of the left side or 32 columns of the right one, its *strands*, over the whole depth of the product. It is cut
 //! into steps of 32 values along the depth, and a step into two tiles of 16 strands: 16 lines of 64 bytes, each of 16 pairs of
 //! bf16 values that follow each other along the depth. In a tile of the left side a line is a strand, in one of the right side it is a
 //! pair of all 16 strands: one is the other's transpose, in units of pairs.
 
-use super::Matrix;
+use super::{Matrix, wide};
 use rayon::prelude::*;
 use std::arch::x86_64::*;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use std::ops::Range;
 /// Strands of a panel, and values along the depth of a step.
 pub(super) const WIDTH: usize = 32;
 
-/// 32 bf16 values.
+/// 32 bf16 values, or 16 of f32.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
 pub(super) struct Line([u16; 32]);
@@ -29,32 +29,55 @@ pub(super) enum Side {
     Right,
 }
 
+/// What a panel holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Element {
+    Bf16,
+    F32,
+}
+
+impl Element {
+    /// Lines of a panel of this depth.
+    pub(super) fn panel_lines(self, depth: usize) -> usize {
+        depth.div_ceil(self.depth()) * WIDTH
+    }
+
+    /// Values along the depth of a step.
+    fn depth(self) -> usize {
+        match self {
+            Self::Bf16 => WIDTH,
+            Self::F32 => wide::DEPTH,
+        }
+    }
+}
+
 /// One side of a product, as strands along the depth.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strands<'a> {
-    values: &'a [f32],
+    pub(super) values: &'a [f32],
     side: Side,
-    count: usize,
-    depth: usize,
+    element: Element,
+    pub(super) count: usize,
+    pub(super) depth: usize,
     /// From a strand to the next.
-    stride: usize,
+    pub(super) stride: usize,
     /// From a value of a strand to the next. One of the two is 1.
-    depth_stride: usize,
+    pub(super) depth_stride: usize,
 }
 
 impl<'a> Strands<'a> {
-    pub(super) fn new(matrix: Matrix<'a>, side: Side) -> Self {
+    pub(super) fn new(matrix: Matrix<'a>, side: Side, element: Element) -> Self {
         // The right side's strands are its columns, which are rows of its transpose.
         let rows = if side == Side::Left { matrix } else { matrix.t() };
         let Matrix { values, rows: count, columns: depth, row_stride: stride, column_stride: depth_stride } =
             rows;
         assert!(stride == 1 || depth_stride == 1, "strides of {stride} and {depth_stride}");
-        Self { values, side, count, depth, stride, depth_stride }
+        Self { values, side, element, count, depth, stride, depth_stride }
     }
 
     /// Lines of one panel.
     pub(super) fn panel_lines(&self) -> usize {
-        self.depth.div_ceil(WIDTH) * WIDTH
+        self.element.panel_lines(self.depth)
     }
 
     /// Number of panels.
@@ -83,21 +106,29 @@ impl<'a> Strands<'a> {
     /// Packs some steps of some panels, one panel after the other.
     ///
     /// # Panics
-    /// Without the instructions of [`dots::is_available`](super::dots::is_available) or if `lines` are not as many as needed.
+    /// Without the instructions of [`dots::is_available`](super::dots::is_available), for f32 of [`wide::is_available`], or if `lines` are
+    /// not as many as needed.
     #[allow(unsafe_code)]
     pub(super) fn pack_steps(&self, panels: Range<usize>, steps: Range<usize>, lines: &mut [Line]) {
+        if self.element == Element::F32 {
+            return self.pack_steps_of_f32(panels, steps, lines);
+        }
         assert!(super::dots::is_available(), "no AVX-512 BF16");
         assert_eq!(lines.len(), panels.len() * steps.len() * WIDTH);
-        let transposed = self.is_along() != (self.side == Side::Left);
         // SAFETY: the processor has the features that the functions are compiled for.
         unsafe {
-            match (self.is_along(), transposed) {
+            match (self.is_along(), self.is_transposed()) {
                 (true, true) => self.pack_tiles::<true, true>(panels, steps, lines),
                 (true, false) => self.pack_tiles::<true, false>(panels, steps, lines),
                 (false, true) => self.pack_tiles::<false, true>(panels, steps, lines),
                 (false, false) => self.pack_tiles::<false, false>(panels, steps, lines),
             }
         }
+    }
+
+    /// Whether lines of memory are the other side's.
+    pub(super) fn is_transposed(&self) -> bool {
+        self.is_along() != (self.side == Side::Left)
     }
 
     /// Whether the values of a strand are adjacent.
@@ -189,6 +220,8 @@ macro_rules! sixteen {
     }};
 }
 
+pub(super) use sixteen;
+
 /// Sixteen strands with their values adjacent, `stride` apart, as a vector of 16 pairs each; zero beyond `strands` and `depths`.
 ///
 /// # Safety
@@ -261,7 +294,7 @@ unsafe fn across<const FULL: bool>(
 }
 
 /// The first `count` of 16.
-fn mask(count: usize) -> u16 {
+pub(super) fn mask(count: usize) -> u16 {
     if count >= 16 { u16::MAX } else { (1 << count) - 1 }
 }
 
@@ -276,7 +309,7 @@ fn bits(values: __m512bh) -> __m512i {
 /// Element `j` of vector `i` becomes element `i` of vector `j`.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn transpose(r: [__m512i; 16]) -> [__m512i; 16] {
+pub(super) fn transpose(r: [__m512i; 16]) -> [__m512i; 16] {
     let [a, b, c, d] = [
         transpose_quarters([r[0], r[1], r[2], r[3]]),
         transpose_quarters([r[4], r[5], r[6], r[7]]),

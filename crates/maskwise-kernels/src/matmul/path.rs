@@ -31,11 +31,12 @@ impl Path {
 
     /// What `MASKWISE_ISA` asks for; the fastest if it is unset.
     pub(crate) fn wished() -> Self {
-        match std::env::var("MASKWISE_ISA").as_deref() {
+        static WISHED: OnceLock<Path> = OnceLock::new();
+        *WISHED.get_or_init(|| match std::env::var("MASKWISE_ISA").as_deref() {
             Ok("avx512") => Self::Avx512,
             Ok("portable" | "avx2") => Self::Portable,
             _ => Self::Amx,
-        }
+        })
     }
 
     /// Whether this processor and its operating system have what the path needs for products of bf16.

@@ -39,7 +39,8 @@ pub fn matmul_reduced(
         #[cfg(target_arch = "x86_64")]
         Path::Amx | Path::Avx512 => {
             let right = super::blocks::Right::Matrix(right);
-            super::blocks::product(path, left, right, output, scale, write, share);
+            let kernel = super::blocks::Kernel::of(path);
+            super::blocks::product(kernel, left, right, output, scale, write, share);
         }
         _ => portable(left, right, output, scale, write, share),
     }

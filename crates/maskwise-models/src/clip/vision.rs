@@ -165,9 +165,8 @@ struct Attention {
 impl Attention {
     fn load(config: &ClipVisionConfig, weights: &Weights) -> Loaded<Self> {
         let width = config.hidden_size;
-        let load = |name: &str| {
-            Linear::load(width, width, &weights.pp(name))?.quantized(weights.quantization())
-        };
+        let load =
+            |name: &str| Linear::load(width, width, &weights.pp(name))?.quantized(weights.quantization());
         Ok(Self {
             q_proj: load("q_proj")?,
             k_proj: load("k_proj")?,

@@ -85,8 +85,7 @@ pub(crate) fn build(values: &BTreeMap<String, Tensor>) -> ReadModel {
         Weights::new(Box::new(InMemory::new(values)), DType::F32, &Device::Cpu)
     };
     let language = part(false);
-    let parts =
-        PartWeights { sam: language.clone(), language, vision: part(true) };
+    let parts = PartWeights { sam: language.clone(), language, vision: part(true) };
     let points = SimilarityPointsConfig {
         num_points: Some(8),
         thresholds: Thresholds::Fixed { t_pos: 0.6, t_neg: 0.3 },

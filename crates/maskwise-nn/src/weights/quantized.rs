@@ -77,7 +77,8 @@ impl Quantized {
                     let shape = Int8Weight::packed_shape(outputs, inputs).to_vec();
                     let quantized = format!("{layer}.{INT8}");
                     original_names.insert(quantized.clone(), name.clone());
-                    tensors.insert(quantized, TensorInfo { shape, dtype: DType::U8, file: info.file.clone() });
+                    tensors
+                        .insert(quantized, TensorInfo { shape, dtype: DType::U8, file: info.file.clone() });
                 }
                 _ => {
                     tensors.insert(name.clone(), info.clone());

@@ -67,7 +67,11 @@ impl TensorSource for SafetensorsFile {
         let stored = self.stored(name)?;
         if stored.element != ElementType::U8 {
             let reason = format!("it holds {:?} values", stored.element);
-            return Err(WeightsError::UnsupportedConversion { name: name.to_string(), to: DType::U8, reason });
+            return Err(WeightsError::UnsupportedConversion {
+                name: name.to_string(),
+                to: DType::U8,
+                reason,
+            });
         }
         self.file.share(stored.position, stored.shape.iter().product()).map(Some)
     }

@@ -132,8 +132,9 @@ fn write_temporary(
     tensor: &mut impl FnMut(&str) -> Result<Tensor, WeightsError>,
 ) -> Result<AtomicFile, WeightsError> {
     let mut ordered: Vec<&TensorPlan> = plans.iter().collect();
-    let fills_lines =
-        |plan: &TensorPlan| plan.dtype == DType::U8 && plan.shape.iter().product::<usize>().is_multiple_of(64);
+    let fills_lines = |plan: &TensorPlan| {
+        plan.dtype == DType::U8 && plan.shape.iter().product::<usize>().is_multiple_of(64)
+    };
     ordered.sort_by_key(|plan| (!fills_lines(plan), std::cmp::Reverse(plan.dtype.size_in_bytes())));
     let (header, data_bytes) = header(path, &ordered, metadata)?;
     let needed_bytes = header.len() as u64 + data_bytes;

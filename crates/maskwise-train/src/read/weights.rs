@@ -129,7 +129,8 @@ impl TrainedWeights {
         };
         let types = config.types;
         if !types.quantization.is_none() || !files.stored_quantization()?.is_none() {
-            let reason = "weights in eight bits cannot be trained; start from the model that they were rounded from";
+            let reason =
+                "weights in eight bits cannot be trained; start from the model that they were rounded from";
             return Err(TrainError::setting("model", reason));
         }
         let of_sam = |name: &str| name.starts_with("model.visual_model.");

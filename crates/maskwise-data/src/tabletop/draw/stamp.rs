@@ -284,21 +284,24 @@ impl Brush {
         let patterned =
             matches!((layer.ink, layer.mode), (Ink::Body, Mode::Fill)) && self.coat.pattern != Pattern::Plain;
         let mut coverage = std::mem::take(&mut self.covered);
-        vectorized(|| {
-            for y in top..bottom {
-                let row = y * stamp.width;
-                coverage.clear();
-                coverage.extend_from_slice(&self.coverage.data()[row + left..row + right]);
-                self.coverage.data_mut()[row + left..row + right].fill(0);
-                for (x, &covered) in (left..right).zip(&coverage) {
-                    if covered == 0 {
-                        continue;
+        vectorized(
+            #[inline(always)]
+            || {
+                for y in top..bottom {
+                    let row = y * stamp.width;
+                    coverage.clear();
+                    coverage.extend_from_slice(&self.coverage.data()[row + left..row + right]);
+                    self.coverage.data_mut()[row + left..row + right].fill(0);
+                    for (x, &covered) in (left..right).zip(&coverage) {
+                        if covered == 0 {
+                            continue;
+                        }
+                        let ink = if patterned { self.weave(x, y) } else { ink };
+                        self.blend(stamp, row + x, layer, covered, self.light(ink, x, y));
                     }
-                    let ink = if patterned { self.weave(x, y) } else { ink };
-                    self.blend(stamp, row + x, layer, covered, self.light(ink, x, y));
                 }
-            }
-        });
+            },
+        );
         self.covered = coverage;
     }
 

@@ -58,11 +58,14 @@ type Texture = Box<dyn Fn(&[(f32, f32)], &mut [Rgb])>;
 /// The texture that has `colour` at each point.
 fn texture(colour: impl Fn(f32, f32) -> Rgb + 'static) -> Texture {
     Box::new(move |points, row| {
-        vectorized(|| {
-            for ((x, y), pixel) in points.iter().zip(row) {
-                *pixel = colour(*x, *y);
-            }
-        });
+        vectorized(
+            #[inline(always)]
+            || {
+                for ((x, y), pixel) in points.iter().zip(row) {
+                    *pixel = colour(*x, *y);
+                }
+            },
+        );
     })
 }
 

@@ -18,19 +18,22 @@ pub(super) fn finish(dice: &mut Dice, mut image: RgbImage) -> RgbImage {
     let gains = [gain * (1.0 + tint), gain, gain * (1.0 - tint)];
     let half = image.width() as f32 / 2.0;
     let width = image.width() as usize;
-    vectorized(|| {
-        for (y, row) in image.as_mut().chunks_exact_mut(3 * width).enumerate() {
-            let dy = (y as f32 - half) / half;
-            for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
-                let dx = (x as f32 - half) / half;
-                let dim = 1.0 - vignette * (dx * dx + dy * dy) / 2.0;
-                let grain = noise * (hash(seed, x as u32, y as u32) - 0.5) * 2.0;
-                for (value, gain) in pixel.iter_mut().zip(gains) {
-                    *value = (f32::from(*value) * gain * dim + grain + 0.5).clamp(0.0, 255.0) as u8;
+    vectorized(
+        #[inline(always)]
+        || {
+            for (y, row) in image.as_mut().chunks_exact_mut(3 * width).enumerate() {
+                let dy = (y as f32 - half) / half;
+                for (x, pixel) in row.chunks_exact_mut(3).enumerate() {
+                    let dx = (x as f32 - half) / half;
+                    let dim = 1.0 - vignette * (dx * dx + dy * dy) / 2.0;
+                    let grain = noise * (hash(seed, x as u32, y as u32) - 0.5) * 2.0;
+                    for (value, gain) in pixel.iter_mut().zip(gains) {
+                        *value = (f32::from(*value) * gain * dim + grain + 0.5).clamp(0.0, 255.0) as u8;
+                    }
                 }
             }
-        }
-    });
+        },
+    );
     image
 }
 

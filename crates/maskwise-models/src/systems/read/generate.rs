@@ -110,7 +110,9 @@ impl ReadModel {
         let rest = ids.strip_prefix(beginning.ids.as_slice());
         let rest = rest.map(|rest| self.embed(rest)).transpose()?.flatten();
         let Some(rest) = rest else {
-            return Err(ModelError::Prompt("the prompt does not go on behind what was read of it".to_owned()));
+            return Err(ModelError::Prompt(
+                "the prompt does not go on behind what was read of it".to_owned(),
+            ));
         };
         beginning.cache.truncate(beginning.hidden.dim(1)?);
         let states = self.language_model.forward(&rest, Some(&mut beginning.cache), None)?;

@@ -8,7 +8,8 @@ use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::sam::SamPreprocessor;
 use maskwise_data::text::{SpecialIds, Tokenizer};
 use maskwise_nn::weights::{
-    self, Filtered, Merged, Renamed, SharedBytes, TensorInfo, TensorSource, Weights, WeightsError, looks_untrained,
+    self, Filtered, Merged, Renamed, SharedBytes, TensorInfo, TensorSource, Weights, WeightsError,
+    looks_untrained,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -177,7 +177,11 @@ pub enum Projector {
 }
 
 impl Projector {
-    fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
+    /// Loads the projector from `weights` standing at `model.mm_projector`.
+    ///
+    /// # Errors
+    /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
+    pub fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
         if weights.contains("weight") {
             return Ok(Self::Linear(Linear::load(input, output, weights)?));
         }

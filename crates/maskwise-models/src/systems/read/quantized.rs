@@ -37,9 +37,7 @@ impl PartQuantization {
 
     /// As [`PartQuantization::of_checkpoint`], of the vision tower.
     pub fn of_vision_tower(self, tower: Box<dyn TensorSource>) -> Box<dyn TensorSource> {
-        Box::new(Quantized::new(tower, |name| {
-            self.vision == Quantization::Int8 && name.starts_with(VISION)
-        }))
+        Box::new(Quantized::new(tower, |name| self.vision == Quantization::Int8 && name.starts_with(VISION)))
     }
 }
 

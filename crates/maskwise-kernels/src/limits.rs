@@ -1,0 +1,179 @@
+//! What this machine can do at most: arithmetic on registers alone, and reading memory in sequence. What kernels are measured against.
+
+use crate::vectorized;
+use rayon::prelude::*;
+use std::hint::black_box;
+use std::time::Instant;
+
+/// Seconds that a measurement runs for, about.
+const SECONDS: f64 = 0.25;
+/// Numbers in a register of 512 bits.
+const LANES: usize = 16;
+/// Independent sums: as many as hide the latency of an instruction.
+const SUMS: usize = 12;
+
+/// Threads of the current pool, which all of this runs on.
+pub fn threads() -> usize {
+    rayon::current_num_threads()
+}
+
+/// f32 multiply-adds on all threads of the current pool, in operations a second (two each).
+pub fn f32_operations() -> f64 {
+    rate(|steps| {
+        pulp::Arch::new().dispatch(MultiplyAdd { steps });
+        (2 * LANES * SUMS) as f64
+    })
+}
+
+/// As many multiply-adds on registers as one wants.
+struct MultiplyAdd {
+    steps: usize,
+}
+
+impl pulp::WithSimd for MultiplyAdd {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, simd: S) {
+        let (factor, addend) = (simd.splat_f32s(black_box(0.999)), simd.splat_f32s(black_box(0.001)));
+        let mut sums = [simd.splat_f32s(1.0); SUMS];
+        // As many operations whatever the width of a register.
+        for _ in 0..self.steps * LANES / S::F32_LANES {
+            for sum in &mut sums {
+                *sum = simd.mul_add_e_f32s(*sum, factor, addend);
+            }
+        }
+        black_box(sums);
+    }
+}
+
+/// Products of bf16 on the instructions that products of reduced precision use, in operations a second; none without such instructions.
+pub fn bf16_operations() -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if crate::matmul::Path::current() == crate::matmul::Path::Amx {
+        return Some(rate(|steps| tiles::bf16(steps)));
+    }
+    None
+}
+
+/// Products of bytes on tiles, in operations a second; none without them.
+pub fn int8_operations() -> Option<f64> {
+    #[cfg(target_arch = "x86_64")]
+    if crate::matmul::Path::current() == crate::matmul::Path::Amx
+        && crate::int8::has_int8(crate::matmul::Path::Amx)
+    {
+        return Some(rate(|steps| tiles::int8(steps)));
+    }
+    None
+}
+
+/// Bytes a second of reading `bytes` of memory in sequence on all threads of the current pool: the best of three passes.
+pub fn read_bandwidth(bytes: usize) -> f64 {
+    let values = vec![1_u64; bytes / size_of::<u64>()];
+    let piece = values.len().div_ceil(rayon::current_num_threads()).max(1);
+    let pass = || {
+        let start = Instant::now();
+        let sum = |part: &[u64]| {
+            vectorized(
+                #[inline(always)]
+                || {
+                    let mut sums = [0_u64; 32];
+                    for values in part.chunks_exact(32) {
+                        for (sum, value) in sums.iter_mut().zip(values) {
+                            *sum = sum.wrapping_add(*value);
+                        }
+                    }
+                    sums.iter().sum::<u64>()
+                },
+            )
+        };
+        black_box(values.par_chunks(piece).map(sum).sum::<u64>());
+        size_of_val(&values[..]) as f64 / start.elapsed().as_secs_f64()
+    };
+    (0..3).map(|_| pass()).fold(0.0, f64::max)
+}
+
+/// Operations a second of `work`, which takes a number of steps and says how many operations one of them is, on every thread at once.
+fn rate(work: impl Fn(usize) -> f64 + Sync) -> f64 {
+    let timed = |steps: usize| {
+        let start = Instant::now();
+        let operations = work(steps);
+        (operations, start.elapsed().as_secs_f64())
+    };
+    let trial = 1 << 16;
+    let (_, seconds) = timed(trial);
+    let steps = (trial as f64 * SECONDS / seconds.max(1e-9)) as usize + 1;
+    let start = Instant::now();
+    let operations: f64 = rayon::broadcast(|_| timed(steps).0).iter().sum();
+    operations * steps as f64 / start.elapsed().as_secs_f64()
+}
+
+#[cfg(target_arch = "x86_64")]
+mod tiles {
+    use crate::matmul::Tiles;
+    use std::arch::asm;
+
+    /// Four products of tiles of bf16 a step; the operations of a step.
+    #[allow(unsafe_code)]
+    pub(super) fn bf16(steps: usize) -> f64 {
+        let _tiles = Tiles::configure();
+        // SAFETY: this thread's tiles are configured, as `configure` asserts; the loop touches tiles and its counter only, and all tiles
+        // are set before they are read.
+        unsafe {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+                "2:",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "dec {steps}",
+                "jnz 2b",
+                steps = inout(reg) steps.max(1) => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, nomem),
+            );
+        }
+        4.0 * 2.0 * 16.0 * 16.0 * 32.0
+    }
+
+    /// Four products of tiles of bytes a step; the operations of a step.
+    #[allow(unsafe_code)]
+    pub(super) fn int8(steps: usize) -> f64 {
+        let _tiles = Tiles::configure();
+        // SAFETY: as above; whoever asks has looked that tiles multiply bytes.
+        unsafe {
+            asm!(
+                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+                "2:",
+                "tdpbssd tmm0, tmm4, tmm6",
+                "tdpbssd tmm1, tmm4, tmm7",
+                "tdpbssd tmm2, tmm5, tmm6",
+                "tdpbssd tmm3, tmm5, tmm7",
+                "dec {steps}",
+                "jnz 2b",
+                steps = inout(reg) steps.max(1) => _,
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack, nomem),
+            );
+        }
+        4.0 * 2.0 * 16.0 * 16.0 * 64.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_numbers_that_a_machine_can_have() {
+        let within = |rate: f64| assert!(rate > 1e7 && rate < 1e17, "{rate}");
+        within(f32_operations());
+        within(read_bandwidth(1 << 24));
+        [bf16_operations(), int8_operations()].into_iter().flatten().for_each(within);
+    }
+}
