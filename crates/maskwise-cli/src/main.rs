@@ -23,7 +23,12 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return exit::usage(&error),
     };
-    let result = match &cli.command {
+    let result = maskwise::check_instructions().map_err(anyhow::Error::from).and_then(|()| run(&cli));
+    exit::finish(result)
+}
+
+fn run(cli: &Cli) -> anyhow::Result<exit::Ending> {
+    match &cli.command {
         Command::Segment(arguments) => commands::segment::run(arguments, cli.quiet),
         Command::Chat(arguments) => commands::chat::run(arguments, cli.quiet),
         Command::Train(arguments) => commands::train::run(arguments, cli.quiet),
@@ -39,6 +44,5 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => commands::doctor::run(arguments),
         Command::Completions(arguments) => commands::completions::run(arguments),
         Command::Man(arguments) => commands::man::run(arguments),
-    };
-    exit::finish(result)
+    }
 }

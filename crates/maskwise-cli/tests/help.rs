@@ -6,7 +6,7 @@ mod common;
 
 use common::{files_below, maskwise, mini, root, run, text, tiny_read};
 
-const COMMANDS: [&str; 14] = [
+const COMMANDS: [&str; 15] = [
     "segment",
     "chat",
     "train",
@@ -18,6 +18,7 @@ const COMMANDS: [&str; 14] = [
     "inspect",
     "pull",
     "synth",
+    "bench",
     "doctor",
     "completions",
     "man",

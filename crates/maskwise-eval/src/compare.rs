@@ -17,8 +17,45 @@ pub struct Comparison {
     pub ciou: Interval,
     /// Of the share of questions seen rightly.
     pub see: Interval,
+    /// How alike the answers are, whatever the truth.
+    pub likeness: Likeness,
     /// The questions whose answers differ, the largest change of IoU first.
     pub changed: Vec<Change>,
+}
+
+/// How alike two evaluations answer: for telling what another precision or processor changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Likeness {
+    /// Questions with the same words for an answer.
+    pub same_texts: usize,
+    /// Questions where at least one of the two has drawn a mask.
+    pub masks: usize,
+    /// The mean IoU of one's mask with the other's over those questions; 0 where only one has a mask.
+    pub mean_iou: f64,
+    /// The median of the same.
+    pub median_iou: f64,
+    /// What a twentieth of them is below.
+    pub low_iou: f64,
+}
+
+impl Likeness {
+    fn of(pairs: &[(&Sample, &Sample)]) -> Self {
+        let iou = |(a, b): &(&Sample, &Sample)| match (&a.mask, &b.mask) {
+            (None, None) => None,
+            (Some(a), Some(b)) => Some(a.iou(b, false).unwrap_or(0.0)),
+            _ => Some(0.0),
+        };
+        let mut ious: Vec<f64> = pairs.iter().filter_map(iou).collect();
+        ious.sort_by(f64::total_cmp);
+        let at = |share: f64| ious.get((share * ious.len() as f64) as usize).copied().unwrap_or(1.0);
+        Self {
+            same_texts: pairs.iter().filter(|(a, b)| a.answer == b.answer).count(),
+            masks: ious.len(),
+            mean_iou: if ious.is_empty() { 1.0 } else { ious.iter().sum::<f64>() / ious.len() as f64 },
+            median_iou: at(0.5),
+            low_iou: at(0.05),
+        }
+    }
 }
 
 /// A question that was answered otherwise.
@@ -79,6 +116,7 @@ impl Comparison {
                 (conventions.intersection(overlap) as f64, conventions.union(overlap) as f64)
             }),
             see: Interval::of(&see),
+            likeness: Likeness::of(&pairs),
             changed: changes(&pairs, conventions),
         })
     }
@@ -143,7 +181,14 @@ impl Display for Comparison {
                 interval.mean, interval.low, interval.high
             )?;
         }
-        writeln!(formatter, "\n{} answers differ.", self.changed.len())?;
+        let Likeness { same_texts, masks, mean_iou, median_iou, low_iou } = self.likeness;
+        writeln!(
+            formatter,
+            "\n{} answers differ. {same_texts} of {} say the same. IoU of one's mask with the other's over {masks} questions: mean \
+             {mean_iou:.3}, median {median_iou:.3}, a twentieth below {low_iou:.3}.",
+            self.changed.len(),
+            self.count
+        )?;
         if self.changed.is_empty() {
             return Ok(());
         }

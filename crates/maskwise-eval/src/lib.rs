@@ -1,7 +1,7 @@
 //! Evaluation: what models answer, measured.
 //!
 //! [`evaluate`] asks a model all questions of a [`Benchmark`] and writes an evaluation's folder; [`Summary`] makes tables of its samples,
-//! [`Comparison`] tells whether one evaluation is better than another, [`merge`] puts shards together.
+//! [`Comparison, Likeness`] tells whether one evaluation is better than another, [`merge`] puts shards together.
 
 mod analysis;
 mod benchmark;
@@ -25,7 +25,7 @@ pub use analysis::{
     points_chart, positives_chart, seg_token, similarity_sheets,
 };
 pub use benchmark::{Benchmark, REFER};
-pub use compare::{Change, Comparison};
+pub use compare::{Change, Comparison, Likeness};
 pub use conventions::{Conventions, EmptyTargets, IgnoredPixels, OverlappedPixels};
 pub use diagnosis::near_random;
 pub use error::EvalError;

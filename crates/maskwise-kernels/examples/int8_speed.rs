@@ -56,7 +56,7 @@ fn main() {
                     (bytes * inputs * outputs) as f64 / seconds / 1e9
                 );
             };
-            for path in [Path::Amx, Path::Avx512, Path::Portable].into_iter().filter(|path| has_int8(*path)) {
+            for path in Path::ALL.into_iter().filter(|path| has_int8(*path)) {
                 let seconds = pool.install(|| {
                     median(|number| matmul_int8_on(path, &input, &weights[number % copies], &mut output))
                 });

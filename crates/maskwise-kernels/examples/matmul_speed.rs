@@ -125,7 +125,7 @@ impl Shape {
 }
 
 fn paths() -> impl Iterator<Item = Path> {
-    [Path::Amx, Path::Avx512, Path::Portable].into_iter().filter(|path| path.is_available())
+    Path::ALL.into_iter().filter(|path| path.is_available())
 }
 
 fn main() {

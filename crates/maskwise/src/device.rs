@@ -17,6 +17,14 @@ pub enum DeviceChoice {
     Metal,
 }
 
+/// Refuses an environment that asks for instructions by a name that there is not (`MASKWISE_ISA`).
+///
+/// # Errors
+/// [`Error::Device`].
+pub fn check_instructions() -> Result<()> {
+    maskwise_nn::ops::check_instructions().map_err(Error::Device)
+}
+
 impl DeviceChoice {
     /// Opens the device.
     ///

@@ -5,7 +5,7 @@ use crate::hub::Environment;
 use crate::segmenter::open_files;
 use crate::source::ModelSource;
 use maskwise_models::systems::read::{ModelFiles, ModelPlaces, SystemConfig};
-use maskwise_nn::weights::TensorSource;
+use maskwise_nn::weights::{TensorSource, is_int8};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -90,7 +90,7 @@ pub fn inspect(source: &ModelSource, places: ModelPlaces, environment: &Environm
         ("pad", special.pad),
     ];
     Ok(Inspection {
-        memory: [("bf16", 2), ("f32", 4)].map(|(dtype, size)| plan(&files, &parameters, dtype, size)).into(),
+        memory: plans(&files, &tensors),
         image_tokens: files.vision_config.grid().pow(2),
         context: files.config.language_model.max_position_embeddings,
         special_ids: special_ids.into(),
@@ -124,18 +124,39 @@ fn part(name: &str) -> &'static str {
     }
 }
 
-fn plan(files: &ModelFiles, parameters: &BTreeMap<&str, u64>, dtype: &'static str, size: u64) -> MemoryPlan {
+/// Bytes by dtype; of a model whose language model is in eight bits only as it is.
+fn plans(files: &ModelFiles, tensors: &[TensorRow]) -> Vec<MemoryPlan> {
     let config = &files.config.language_model;
-    let positions = config.max_position_embeddings as u64;
-    let per_position =
-        2 * config.num_hidden_layers as u64 * (config.key_value_heads() * config.head_dim()) as u64;
-    // Attention scores of the prompt and of one group of SAM's heads, three copies of each, in f32.
-    let prompt = config.num_attention_heads as u64 * positions.min(1024).pow(2);
+    let values = |row: &TensorRow| row.shape.iter().product::<usize>() as u64;
+    // What stays in f32 beside weights in eight bits: all but attention and MLP.
+    let in_eight_bits = |row: &TensorRow| {
+        let is_projection = row.name.contains("_proj.");
+        let size = if is_int8(&row.name) || (row.name.starts_with("model.layers.") && is_projection) {
+            1
+        } else {
+            4
+        };
+        values(row) * size
+    };
+    let is_stored_so = tensors.iter().any(|row| is_int8(&row.name));
+    let whole = if is_stored_so { Vec::new() } else { vec![("bf16", 2), ("f32", 4)] };
+    let all: u64 = tensors.iter().map(values).sum();
+    let plan = |dtype, weights: u64, size: u64| {
+        let positions = config.max_position_embeddings as u64;
+        let per_position =
+            2 * config.num_hidden_layers as u64 * (config.key_value_heads() * config.head_dim()) as u64;
+        MemoryPlan { dtype, weights, cache: per_position * positions * size, work: work(files) }
+    };
+    let mut plans: Vec<MemoryPlan> =
+        whole.into_iter().map(|(dtype, size)| plan(dtype, all * size, size)).collect();
+    plans.push(plan("int8", tensors.iter().map(in_eight_bits).sum(), 4));
+    plans
+}
+
+/// Largest intermediate results, an estimate: attention scores of the prompt and of one group of SAM's heads, three copies of each, in f32.
+fn work(files: &ModelFiles) -> u64 {
+    let config = &files.config.language_model;
+    let prompt = config.num_attention_heads as u64 * (config.max_position_embeddings as u64).min(1024).pow(2);
     const SAM_SCORES: u64 = 1 << 25;
-    MemoryPlan {
-        dtype,
-        weights: parameters.values().sum::<u64>() * size,
-        cache: per_position * positions * size,
-        work: 3 * 4 * prompt.max(SAM_SCORES),
-    }
+    3 * 4 * prompt.max(SAM_SCORES)
 }

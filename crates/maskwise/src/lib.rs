@@ -35,7 +35,7 @@ mod segmenter;
 mod source;
 
 pub use answer::{Answer, AnswerMask, DecoderToken, ModelIdentity, Outcome, Scores, Timings};
-pub use device::{DeviceChoice, DtypeChoice, NumericMode};
+pub use device::{DeviceChoice, DtypeChoice, NumericMode, check_instructions};
 pub use embedded::EmbeddedModel;
 pub use error::{Error, Result};
 pub use record::{MaskRecord, Record};

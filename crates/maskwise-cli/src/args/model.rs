@@ -31,7 +31,8 @@ pub(crate) struct ModelArguments {
     sam_dtype: Option<DtypeChoice>,
     #[command(flatten)]
     quantize: QuantizeArguments,
-    /// exact rounds as the reference does; fast may round otherwise where that is quicker (so far the same).
+    /// exact rounds as the reference does; fast lets CLIP, SAM's image encoder and the language model multiply in bf16 where processors are
+    /// quicker with that (AMX).
     #[arg(long, default_value_t, value_name = "MODE")]
     mode: NumericMode,
     /// How many similarity points prompt SAM.

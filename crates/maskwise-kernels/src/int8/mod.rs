@@ -4,6 +4,8 @@
 //! are integers, so that every path gives the same bits.
 
 #[cfg(target_arch = "x86_64")]
+mod bytes;
+#[cfg(target_arch = "x86_64")]
 mod dots;
 mod packed;
 mod portable;
@@ -59,8 +61,10 @@ pub fn has_int8(path: Path) -> bool {
         Path::Amx => tiles::is_available() && dots::is_available(),
         #[cfg(target_arch = "x86_64")]
         Path::Avx512 => dots::is_available(),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => bytes::is_available(),
         #[cfg(not(target_arch = "x86_64"))]
-        Path::Amx | Path::Avx512 => false,
+        Path::Amx | Path::Avx512 | Path::Avx2 => false,
         Path::Portable => true,
     }
 }
@@ -70,7 +74,7 @@ pub fn has_int8(path: Path) -> bool {
 fn current() -> Path {
     static CURRENT: OnceLock<Path> = OnceLock::new();
     *CURRENT.get_or_init(|| {
-        let mut paths = [Path::Amx, Path::Avx512, Path::Portable].into_iter();
+        let mut paths = Path::ALL.into_iter();
         let wish = Path::wished();
         paths.find(|&path| path as u8 >= wish as u8 && has_int8(path)).unwrap_or(Path::Portable)
     })
@@ -115,6 +119,8 @@ pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &m
             Path::Amx => tiles::multiply(&rows, panels, output, pairs),
             #[cfg(target_arch = "x86_64")]
             Path::Avx512 => dots::multiply(&rows, panels, output, pairs),
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => bytes::multiply(&rows, panels, output, pairs),
             _ => portable::multiply(&rows, panels, output, pairs),
         }
     };

@@ -70,14 +70,14 @@ impl Int8Weight {
         content.par_chunks_mut(lines).enumerate().for_each(|(number, panel)| {
             let (lines, tail) = panel.split_at_mut(lines - TAIL);
             let first = number * OUTPUTS;
+            let mut rounded = vec![0; inputs];
             for output in 0..OUTPUTS.min(outputs.saturating_sub(first)) {
                 let row = &weight[(first + output) * inputs..][..inputs];
-                let (scale, mut sum) = (step(row), 0);
-                for (input, value) in row.iter().enumerate() {
-                    let steps = (value / scale).round_ties_even() as i8;
-                    lines[input / GROUP].0[output * GROUP + input % GROUP] = steps;
-                    sum += i32::from(steps);
+                let scale = round(row, &mut rounded);
+                for (line, steps) in lines.iter_mut().zip(rounded.chunks(GROUP)) {
+                    line.0[output * GROUP..][..steps.len()].copy_from_slice(steps);
                 }
+                let sum: i32 = rounded.iter().map(|steps| i32::from(*steps)).sum();
                 tail[0].put(output, scale.to_le_bytes());
                 tail[1].put(output, sum.to_le_bytes());
             }
@@ -164,6 +164,20 @@ impl PartialEq for Int8Weight {
     fn eq(&self, other: &Self) -> bool {
         (self.outputs, self.inputs) == (other.outputs, other.inputs) && self.as_bytes() == other.as_bytes()
     }
+}
+
+/// Rounds a row to steps and returns what one is worth.
+fn round(row: &[f32], rounded: &mut [i8]) -> f32 {
+    crate::vectorized(
+        #[inline(always)]
+        || {
+            let scale = step(row);
+            for (steps, value) in rounded.iter_mut().zip(row) {
+                *steps = (value / scale).round_ties_even() as i32 as i8;
+            }
+            scale
+        },
+    )
 }
 
 /// The panels of a weight.

@@ -4,50 +4,67 @@ use super::{DEPTH, Line, step};
 use crate::matmul::Path;
 use rayon::prelude::*;
 
-/// Rows of a tile pair; there are as many lines, so that tiles may read beyond the last row.
-const TILE_ROWS: usize = 32;
+/// Rows of two tiles, one below the other; there are as many lines, so that tiles may read beyond the last row.
+pub(super) const TILE_ROWS: usize = 32;
 
 /// Rows of activations, each rounded with a scale of its own.
 pub(super) struct Rows {
     pub(super) count: usize,
     /// Lines of a row.
     pub(super) length: usize,
-    pub(super) lines: Vec<Line>,
+    lines: Vec<Line>,
     pub(super) scales: Vec<f32>,
 }
 
 impl Rows {
-    /// Rounds rows of `inputs` values. For [`Path::Avx512`], whose instruction wants one side without a sign, 128 is added to each step.
+    /// Rounds rows of `inputs` values, for the instructions of `path`: row after row, or for tiles 32 rows at a time, of which the first lines
+    /// come first, then the second ones. For [`Path::Avx512`], whose instruction wants one side without a sign, 128 is added to each step.
     pub(super) fn quantize(input: &[f32], inputs: usize, path: Path) -> Self {
         let (count, length) = (input.len() / inputs, inputs.div_ceil(DEPTH));
-        let padded = if path == Path::Amx { count.next_multiple_of(TILE_ROWS) } else { count };
-        let mut lines = vec![Line::ZERO; padded * length];
-        let mut scales = vec![0.0; padded];
+        let together = if path == Path::Amx { TILE_ROWS } else { 1 };
+        let mut lines = vec![Line::ZERO; count.next_multiple_of(together) * length];
+        let mut scales = vec![0.0; count];
         let flip = if path == Path::Avx512 { i8::MIN } else { 0 };
-        let round = |((lines, scale), row): ((&mut [Line], &mut f32), &[f32])| {
-            crate::vectorized(
-                #[inline(always)]
-                || {
-                    *scale = step(row);
-                    let steps = 1.0 / *scale;
-                    for (line, values) in lines.iter_mut().zip(row.chunks(DEPTH)) {
-                        for (step, value) in line.0.iter_mut().zip(values) {
-                            *step = (value * steps).round_ties_even() as i32 as i8 ^ flip;
-                        }
-                    }
-                },
-            );
+        let round = |((lines, scales), rows): ((&mut [Line], &mut [f32]), &[f32])| {
+            for (place, (scale, row)) in scales.iter_mut().zip(rows.chunks(inputs)).enumerate() {
+                *scale = round(row, lines[place..].iter_mut().step_by(together), flip);
+            }
         };
-        let rows = input.par_chunks(inputs);
         if crate::work::is_shared(input.len()) {
-            lines.par_chunks_mut(length).zip(&mut scales).zip(rows).for_each(round);
+            let outputs = lines.par_chunks_mut(together * length).zip(scales.par_chunks_mut(together));
+            outputs.zip(input.par_chunks(together * inputs)).for_each(round);
         } else {
-            lines.chunks_mut(length).zip(&mut scales).zip(input.chunks(inputs)).for_each(round);
+            let outputs = lines.chunks_mut(together * length).zip(scales.chunks_mut(together));
+            outputs.zip(input.chunks(together * inputs)).for_each(round);
         }
         Self { count, length, lines, scales }
     }
 
+    /// A row, if rows follow each other.
     pub(super) fn row(&self, row: usize) -> &[Line] {
         &self.lines[row * self.length..][..self.length]
     }
+
+    /// The 32 rows from `first` on, for tiles.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn tiles(&self, first: usize) -> &[Line] {
+        &self.lines[first * self.length..][..TILE_ROWS * self.length]
+    }
+}
+
+/// Rounds a row into lines and returns what a step is worth.
+fn round<'a>(row: &[f32], lines: impl Iterator<Item = &'a mut Line>, flip: i8) -> f32 {
+    crate::vectorized(
+        #[inline(always)]
+        || {
+            let scale = step(row);
+            let steps = 1.0 / scale;
+            for (line, values) in lines.zip(row.chunks(DEPTH)) {
+                for (step, value) in line.0.iter_mut().zip(values) {
+                    *step = (value * steps).round_ties_even() as i32 as i8 ^ flip;
+                }
+            }
+            scale
+        },
+    )
 }

@@ -6,7 +6,7 @@ fn varied(count: usize, seed: usize) -> Vec<f32> {
 }
 
 fn paths() -> impl Iterator<Item = Path> {
-    [Path::Amx, Path::Avx512, Path::Portable].into_iter().filter(|path| has_int8(*path))
+    Path::ALL.into_iter().filter(|path| has_int8(*path))
 }
 
 /// The product of the rounded operands in integers, scaled in the same order.

@@ -1,15 +1,19 @@
 //! Eight bits on AMX tiles.
 
 use super::packed::Panels;
-use super::rows::Rows;
+use super::rows::{Rows, TILE_ROWS};
 use super::{DEPTH, GROUP, Line, OUTPUTS, Output, TOGETHER};
 use crate::matmul::Tiles;
 use std::arch::asm;
+use std::arch::x86_64::*;
 use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Rows of a block, two tiles of 16.
-const ROWS: usize = 32;
+const ROWS: usize = TILE_ROWS;
+/// Steps of 64 along the depth after which a sum is interrupted, so that the left side of a block stays in the first-level cache while several
+/// panels pass.
+const INTERRUPT: usize = 16;
 
 /// Whether there are tiles and they multiply bytes.
 #[allow(unsafe_code, unused_unsafe)]
@@ -29,15 +33,74 @@ pub(super) fn is_available() -> bool {
 pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
     assert!(is_available(), "no AMX tiles for bytes");
     let tiles = Tiles::configure();
+    let mut sums = vec![Sums([[[0; OUTPUTS]; TOGETHER]; ROWS]); pairs.len()];
     for first in (0..rows.count).step_by(ROWS) {
-        for pair in pairs.clone() {
-            let left = &rows.lines[first * rows.length..][..ROWS * rows.length];
-            let right = std::array::from_fn(|panel| panels.lines(pair * TOGETHER + panel));
-            let sums = block(&tiles, left, right);
-            for (row, sums) in sums.0.iter().enumerate().take(rows.count - first) {
-                for (panel, sums) in sums.iter().enumerate() {
-                    let panel = pair * TOGETHER + panel;
-                    output.write(first + row, panel, sums, rows.scales[first + row], &panels.scales(panel));
+        let left = rows.tiles(first);
+        for start in (0..rows.length).step_by(INTERRUPT) {
+            let steps = start..rows.length.min(start + INTERRUPT);
+            let left = &left[steps.start * ROWS..steps.end * ROWS];
+            for (pair, sums) in pairs.clone().zip(&mut sums) {
+                let lines = steps.start * DEPTH / GROUP..steps.end * DEPTH / GROUP;
+                let right =
+                    std::array::from_fn(|panel| &panels.lines(pair * TOGETHER + panel)[lines.clone()]);
+                block(&tiles, left, right, sums, start > 0);
+            }
+        }
+        for (pair, sums) in pairs.clone().zip(&sums) {
+            let scales = std::array::from_fn(|panel| panels.scales(pair * TOGETHER + panel));
+            let row_scales = &rows.scales[first..rows.count.min(first + ROWS)];
+            output.write_block(&sums.0, first, pair, row_scales, &scales);
+        }
+    }
+}
+
+impl Output {
+    /// Writes what sums are worth, of rows from `first` on, as many as there are `row_scales`, and of the panels of `pair`.
+    ///
+    /// # Panics
+    /// Without AVX-512 or beyond the last row.
+    #[allow(unsafe_code)]
+    fn write_block(
+        self,
+        sums: &[[[i32; OUTPUTS]; TOGETHER]; ROWS],
+        first: usize,
+        pair: usize,
+        row_scales: &[f32],
+        scales: &[[f32; OUTPUTS]; TOGETHER],
+    ) {
+        assert!(
+            super::dots::is_available() && row_scales.len() <= ROWS && first + row_scales.len() <= self.rows
+        );
+        // SAFETY: the processor has the instructions, and the rows lie inside of the output, as asserted.
+        unsafe { self.write_rows(sums, first, pair, row_scales, scales) }
+    }
+
+    /// # Safety
+    /// Rows from `first` on, as many as there are `row_scales`, lie inside of the output.
+    #[allow(unsafe_code)]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn write_rows(
+        self,
+        sums: &[[[i32; OUTPUTS]; TOGETHER]; ROWS],
+        first: usize,
+        pair: usize,
+        row_scales: &[f32],
+        scales: &[[f32; OUTPUTS]; TOGETHER],
+    ) {
+        for panel in 0..TOGETHER {
+            let column = (pair * TOGETHER + panel) * OUTPUTS;
+            let columns = self.columns.saturating_sub(column).min(OUTPUTS);
+            let mask = ((1_u32 << columns) - 1) as u16;
+            // SAFETY: 16 numbers.
+            let scales = unsafe { _mm512_loadu_ps(scales[panel].as_ptr()) };
+            for (row, (sums, row_scale)) in sums.iter().zip(row_scales).enumerate() {
+                // SAFETY: 16 numbers are read. Columns are masked to those of the output and the row lies inside of it; nobody else writes
+                // these columns.
+                unsafe {
+                    let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums[panel].as_ptr().cast()));
+                    let value = _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(*row_scale)), scales);
+                    let at = self.values.add((first + row) * self.columns).wrapping_add(column);
+                    _mm512_mask_storeu_ps(at, mask, value);
                 }
             }
         }
@@ -45,35 +108,41 @@ pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range
 }
 
 /// Sums of 32 rows with two panels.
+#[derive(Clone)]
 #[repr(C, align(64))]
 struct Sums([[[i32; OUTPUTS]; TOGETHER]; ROWS]);
 
-/// The product of 32 rows with two panels.
+/// The product of 32 rows with two panels, into `sums` or added to what they hold.
 #[allow(unsafe_code)]
-fn block(_: &Tiles, left: &[Line], right: [&[Line]; TOGETHER]) -> Sums {
+fn block(_: &Tiles, left: &[Line], right: [&[Line]; TOGETHER], sums: &mut Sums, resume: bool) {
     let steps = left.len() / ROWS;
     assert!(steps > 0 && left.len() == steps * ROWS);
     assert!(right.iter().all(|panel| panel.len() * GROUP == steps * DEPTH));
-    let mut sums = Sums([[[0; OUTPUTS]; TOGETHER]; ROWS]);
-    let row = size_of::<Line>() * steps;
-    // SAFETY: this thread's tiles are configured as 16 rows of 64 bytes, as the argument proves. Each step reads two tiles of the left side,
-    // 16 rows that lie `row` bytes apart and the 16 after them, of which it reads 64 bytes; `steps` times 64 bytes are a row. Of either panel it
-    // reads 16 lines; `steps` times 16 lines are a panel, as asserted. Results are four tiles: rows 0..16 and 16..32 of `sums`, bytes 0..64
-    // and 64..128 of each. All tiles are set before they are read, and nothing of them is used after the block.
+    // SAFETY: this thread's tiles are configured as 16 rows of 64 bytes, as the argument proves. Each step reads two tiles of 16 lines of the
+    // left side, one after the other, and 16 lines of either panel; there are `steps` of them, as asserted. Results are four tiles: rows 0..16
+    // and 16..32 of `sums`, bytes 0..64 and 64..128 of each. All tiles are set before they are read, and nothing of them is used after the
+    // block.
     unsafe {
-        let (left, upper) = (left.as_ptr(), sums.0.as_mut_ptr());
+        let upper = sums.0.as_mut_ptr();
         asm!(
+            "test {resume:e}, {resume:e}",
+            "jnz 3f",
             "tilezero tmm0",
             "tilezero tmm1",
             "tilezero tmm2",
             "tilezero tmm3",
+            "jmp 2f",
+            "3:",
+            "tileloadd tmm0, [{sums} + {line}*2]",
+            "tileloadd tmm1, [{sums} + {line}*2 + 64]",
+            "tileloadd tmm2, [{half} + {line}*2]",
+            "tileloadd tmm3, [{half} + {line}*2 + 64]",
             "2:",
-            "tileloadd tmm4, [{upper} + {row}*1]",
+            "tileloadd tmm4, [{left} + {line}*1]",
             "tileloadd tmm6, [{right} + {line}*1]",
             "tileloadd tmm7, [{second} + {line}*1]",
-            "tileloadd tmm5, [{lower} + {row}*1]",
-            "add {upper}, 64",
-            "add {lower}, 64",
+            "tileloadd tmm5, [{left} + {line}*1 + 1024]",
+            "add {left}, 2048",
             "add {right}, 1024",
             "add {second}, 1024",
             "tdpbssd tmm0, tmm4, tmm6",
@@ -86,12 +155,11 @@ fn block(_: &Tiles, left: &[Line], right: [&[Line]; TOGETHER]) -> Sums {
             "tilestored [{sums} + {line}*2 + 64], tmm1",
             "tilestored [{half} + {line}*2], tmm2",
             "tilestored [{half} + {line}*2 + 64], tmm3",
-            upper = inout(reg) left => _,
-            lower = inout(reg) left.byte_add(16 * row) => _,
+            left = inout(reg) left.as_ptr() => _,
             right = inout(reg) right[0].as_ptr() => _,
             second = inout(reg) right[1].as_ptr() => _,
             steps = inout(reg) steps => _,
-            row = in(reg) row,
+            resume = in(reg) u32::from(resume),
             line = in(reg) size_of::<Line>(),
             sums = in(reg) upper,
             half = in(reg) upper.add(16),
@@ -100,5 +168,4 @@ fn block(_: &Tiles, left: &[Line], right: [&[Line]; TOGETHER]) -> Sums {
             options(nostack),
         );
     }
-    sums
 }

@@ -87,12 +87,12 @@ impl Kernel {
     /// The kernel of a path that has instructions for bf16.
     ///
     /// # Panics
-    /// For [`Path::Portable`].
+    /// For [`Path::Avx2`] and [`Path::Portable`].
     pub(super) fn of(path: Path) -> Self {
         match path {
             Path::Amx => Self::Tiles,
             Path::Avx512 => Self::Dots,
-            Path::Portable => panic!("the portable path has no kernel for bf16"),
+            Path::Avx2 | Path::Portable => panic!("{path:?} has no kernel for bf16"),
         }
     }
 
@@ -100,14 +100,14 @@ impl Kernel {
     pub(super) fn of_thread() -> Option<Self> {
         match (precision(), Path::current()) {
             (Precision::Highest, _) => Self::for_f32(),
-            (Precision::Medium, Path::Portable) => None,
+            (Precision::Medium, Path::Avx2 | Path::Portable) => None,
             (Precision::Medium, path) => Some(Self::of(path)),
         }
     }
 
     /// The kernel for products in f32, where the processor has one.
     pub(super) fn for_f32() -> Option<Self> {
-        (Path::wished() != Path::Portable && wide::is_available()).then_some(Self::Wide)
+        (matches!(Path::wished(), Path::Amx | Path::Avx512) && wide::is_available()).then_some(Self::Wide)
     }
 
     fn is_available(self) -> bool {

@@ -8,7 +8,7 @@ fn varied(count: usize, seed: usize) -> Vec<f32> {
 }
 
 fn paths() -> impl Iterator<Item = Path> {
-    [Path::Amx, Path::Avx512, Path::Portable].into_iter().filter(|path| path.is_available())
+    Path::ALL.into_iter().filter(|path| path.is_available())
 }
 
 /// A matrix with its values, laid out as asked for.

@@ -49,6 +49,14 @@ pub use softmax::softmax;
 use candle_core::{CpuStorage, DType, Device, Result, Storage, Tensor};
 use std::ops::Deref;
 
+/// Refuses a `MASKWISE_ISA` that names no instructions.
+///
+/// # Errors
+/// What is wrong with it, in words.
+pub fn check_instructions() -> std::result::Result<(), String> {
+    maskwise_kernels::matmul::Path::check_wish().map(|_| ())
+}
+
 /// Whether rounding the operands of f32 products to bf16 makes them quicker on this processor: where it has tiles for that.
 pub fn bf16_products_pay() -> bool {
     maskwise_kernels::matmul::Path::current() == maskwise_kernels::matmul::Path::Amx

@@ -121,3 +121,86 @@ impl TensorSource for Quantized {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Linear;
+    use crate::testing::varied;
+    use crate::weights::{InMemory, TensorPlan, open_checkpoint, write_safetensors};
+    use std::collections::HashMap;
+    use std::path::Path;
+
+    fn source() -> Box<dyn TensorSource> {
+        let tensors = [
+            ("a.weight", varied(&[40, 70], 1)),
+            ("a.bias", varied(&[40], 2)),
+            ("b.weight", varied(&[3, 5], 3)),
+        ];
+        let tensors = tensors.into_iter().map(|(name, tensor)| (name.to_owned(), tensor));
+        Box::new(InMemory::new(tensors.collect::<HashMap<_, _>>()))
+    }
+
+    fn write(folder: &Path) {
+        let quantized = Quantized::new(source(), |name| name.starts_with("a."));
+        let plan = |(name, info): (&String, &TensorInfo)| TensorPlan {
+            name: name.clone(),
+            shape: info.shape.clone(),
+            dtype: info.dtype,
+        };
+        let plans: Vec<TensorPlan> = quantized.tensors().iter().map(plan).collect();
+        let dtypes: HashMap<&str, DType> =
+            plans.iter().map(|plan| (plan.name.as_str(), plan.dtype)).collect();
+        write_safetensors(&folder.join("model.safetensors"), &plans, &BTreeMap::new(), |name| {
+            quantized.read(name, dtypes[name], &Device::Cpu)
+        })
+        .unwrap();
+    }
+
+    fn open(folder: &Path, dtype: DType) -> Weights {
+        Weights::new(open_checkpoint(folder).unwrap(), dtype, &Device::Cpu)
+    }
+
+    #[test]
+    fn a_written_layer_computes_as_one_that_is_rounded_when_it_is_loaded() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        let written = open(folder.path(), DType::F32);
+        let layer = Linear::load(70, 40, &written.pp("a")).unwrap();
+        written.get(&[3, 5], "b.weight").unwrap();
+        written.finish().unwrap();
+        let whole = Weights::new(source(), DType::F32, &Device::Cpu);
+        let rounded = Linear::load(70, 40, &whole.pp("a")).unwrap().quantized(Quantization::Int8).unwrap();
+        let x = varied(&[7, 70], 4);
+        let values = |layer: &Linear| layer.forward(&x).unwrap().to_vec2::<f32>().unwrap();
+        assert_eq!(values(&layer), values(&rounded));
+        assert_eq!(layer.output(), 40);
+        // The file may go: what is mapped stays.
+        std::fs::remove_file(folder.path().join("model.safetensors")).unwrap();
+        assert_eq!(values(&layer), values(&rounded));
+    }
+
+    #[test]
+    fn bytes_lie_where_they_can_be_used() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        let source = open_checkpoint(folder.path()).unwrap();
+        let bytes = source.bytes("a.weight_int8").unwrap().unwrap();
+        assert_eq!((*bytes).as_ref().as_ptr().align_offset(64), 0);
+        let reason = source.bytes("a.bias").err().unwrap().to_string();
+        assert!(reason.contains("F32"), "{reason}");
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        write(folder.path());
+        let other_sizes = open(folder.path(), DType::F32);
+        Linear::load(70, 80, &other_sizes.pp("a")).unwrap();
+        let reason = other_sizes.finish().unwrap_err().to_string();
+        assert!(reason.contains("a.weight_int8"), "{reason}");
+        let half = open(folder.path(), DType::BF16);
+        let reason = Linear::load(70, 40, &half.pp("a")).unwrap_err().to_string();
+        assert!(reason.contains("eight bits"), "{reason}");
+    }
+}

@@ -1,0 +1,136 @@
+"""Ours and PyTorch, stage by stage, alternately in one run; writes docs/benchmarks.md.
+
+    python run.py MASKWISE [--rounds N] [--out FILE] [--only STAGE] [--layers N] [--threads N]
+
+MASKWISE is the built program. PyTorch runs with a tuned allocator, its best setting. Two processes never live at the same time. See README.md.
+"""
+import argparse
+import datetime
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ALLOCATOR = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"
+
+# Name of the row; arguments of `maskwise bench`; stage and dtype of torch_stages.py; what the ratio should be at most.
+ALL_INT8 = ["--quantize", "int8", "--quantize-vision", "int8", "--quantize-sam", "int8"]
+ROWS = [
+    ("SAM ViT-B encoder, f32", "sam-encoder", ["--sam", "vit-b", "--mode", "exact"], "f32", ["--sam", "vit-b"], 0.85),
+    ("SAM ViT-B encoder, bf16 products", "sam-encoder", ["--sam", "vit-b", "--mode", "fast"], "bf16", ["--sam", "vit-b"], 0.7),
+    ("SAM ViT-H encoder, f32", "sam-encoder", ["--mode", "exact"], "f32", [], 0.85),
+    ("SAM ViT-H encoder, bf16 products", "sam-encoder", ["--mode", "fast"], "bf16", [], 0.7),
+    ("SAM ViT-H encoder, int8 beside f32", "sam-encoder", ["--mode", "fast", "--quantize-sam", "int8"], "f32", [], 0.35),
+    ("CLIP ViT-L at 336 px, f32", "clip", ["--mode", "exact"], "f32", [], None),
+    ("CLIP ViT-L at 336 px, bf16 products", "clip", ["--mode", "fast"], "bf16", [], None),
+    ("LLaMA-7B, 640 positions, int8 beside bf16", "prefill", ["--mode", "fast", "--quantize", "int8"], "bf16", [], 0.65),
+    ("LLaMA-7B, a token, int8 beside bf16", "decode", ["--mode", "fast", "--quantize", "int8"], "bf16", [], None),
+]
+# One question as the published demo asks it: the whole prompt again for each token.
+DEMO = [("clip", "bf16"), ("no-cache", "bf16"), ("sam-encoder", "bf16")]
+
+
+def run(command, tuned):
+    environment = dict(os.environ)
+    environment.pop("GLIBC_TUNABLES", None)
+    if tuned:
+        environment["GLIBC_TUNABLES"] = ALLOCATOR
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+class Bench:
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.versions = None
+        self.limits = []
+
+    def ours(self, stage, options):
+        command = [self.arguments.maskwise, "bench", "--json", "--stage", stage, "--repeats", self.arguments.repeats,
+                   "--layers", self.arguments.layers, "--threads", self.arguments.threads, *options]
+        report = json.loads(run([str(part) for part in command], False))
+        self.limits.append(report["limits"])
+        return {**report["stages"][0], "peak_memory": report["peak_memory"]}
+
+    def theirs(self, stage, dtype, options):
+        command = [sys.executable, HERE / "torch_stages.py", stage, dtype, "--repeats", self.arguments.repeats,
+                   "--layers", self.arguments.layers, "--threads", self.arguments.threads, *options]
+        found = json.loads(run([str(part) for part in command], True).splitlines()[-1])
+        self.versions = f"PyTorch {found['torch']}, transformers {found['transformers']}"
+        return found
+
+    def row(self, name, stage, ours, dtype, theirs, aim):
+        pairs = []
+        for _ in range(self.arguments.rounds):
+            pairs.append((self.ours(stage, ours), self.theirs(stage, dtype, theirs)))
+            print(f"{name}: {pairs[-1][0]['later']:.3f} s beside {pairs[-1][1]['later']:.3f} s", flush=True)
+        middle = lambda side, key: statistics.median(pair[side][key] for pair in pairs)
+        ratio = statistics.median(a["later"] / b["later"] for a, b in pairs)
+        first = statistics.median(a["first"] / b["first"] for a, b in pairs)
+        memory = middle(0, "peak_memory") / middle(1, "peak_memory")
+        return {"name": name, "ours": middle(0, "later"), "theirs": middle(1, "later"), "ratio": ratio, "first": first,
+                "memory": memory, "aim": aim, "stage": stage, "options": ours}
+
+
+def seconds(value):
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.0f} ms"
+
+
+def processor():
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def question(bench):
+    """One question, 20 tokens answered, one mask: ours in eight bits, and the published demo's way in PyTorch."""
+    tokens = 20
+    stages = [bench.ours(stage, ["--mode", "fast", *ALL_INT8]) for stage in
+              ["image", "clip", "prefill", "decode", "sam-encoder", "sam-decoder"]]
+    ours = sum(stage["later"] * (tokens if stage["stage"] == "decode" else 1) for stage in stages)
+    theirs = sum(bench.theirs(stage, dtype, [])["later"] * (tokens if stage == "no-cache" else 1) for stage, dtype in DEMO)
+    return ours, theirs
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("maskwise")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--only")
+    parser.add_argument("--out")
+    arguments = parser.parse_args()
+    bench = Bench(arguments)
+    rows = [bench.row(*row) for row in ROWS if not arguments.only or row[1] == arguments.only]
+    lines = ["| work | ours | PyTorch | ratio | first time | peak memory | aim |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        aim = f"≤ {row['aim']}" if row["aim"] else ""
+        lines.append(f"| {row['name']} | {seconds(row['ours'])} | {seconds(row['theirs'])} | {row['ratio']:.2f} | {row['first']:.2f} | "
+                     f"{row['memory']:.2f} | {aim} |")
+    if not arguments.only:
+        ours, theirs = question(bench)
+        lines.append(f"| READ-7B, one question, 20 tokens, int8 beside bf16 without a cache | {seconds(ours)} | {seconds(theirs)} | "
+                     f"{ours / theirs:.2f} | | | ≤ 0.1 |")
+    limit = lambda key: statistics.median(limits[key] or 0 for limits in bench.limits) / 1e9
+    head = [f"{datetime.date.today()}, {processor()}, {arguments.threads} threads; {bench.versions} with a tuned allocator. "
+            f"{arguments.rounds} rounds, alternately; medians, ratios are medians of the rounds' ratios.",
+            f"Limits of the machine, medians over the rounds: f32 {limit('f32_operations'):.0f}, bf16 {limit('bf16_operations'):.0f}, "
+            f"int8 {limit('int8_operations'):.0f} GOP/s, memory {limit('read_bandwidth'):.1f} GB/s.", ""]
+    text = "\n".join(head + lines) + "\n"
+    print(text)
+    if arguments.out:
+        Path(arguments.out).write_text(text)
+
+
+if __name__ == "__main__":
+    main()
