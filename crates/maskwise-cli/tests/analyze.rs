@@ -58,7 +58,8 @@ fn the_grid_of_points() {
 fn prompts_and_similarity_by_themselves() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("out");
-    let ran = run(&mut analyze(&["ablate", "tabletop", "--count", "8", "-o", text(&output)]));
+    let ablate = ["ablate", "tabletop", "--count", "8", "--mode", "exact", "-o", text(&output)];
+    let ran = run(&mut analyze(&ablate));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     let rows = json(&output.join("ablation.json"));
     let names: Vec<&str> =
@@ -67,23 +68,16 @@ fn prompts_and_similarity_by_themselves() {
 
     assert!(std::fs::read_to_string(output.join("ablation.svg")).unwrap().contains(">both, DtoC<"));
 
-    let ran = run(&mut analyze(&["seg-token", "tabletop", "--count", "8", "-o", text(&output)]));
+    let exact = ["--mode", "exact"];
+    let ran = run(analyze(&["seg-token", "tabletop", "--count", "8", "-o", text(&output)]).args(exact));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     let table = json(&output.join("seg-token.json"));
     assert_eq!(image::open(output.join("seg-token.png")).unwrap().width(), 640);
     // With the same SAM as the other one its row is the row of its own.
     let other = folder.path().join("other");
     let sam = mini();
-    let ran = run(&mut analyze(&[
-        "seg-token",
-        "tabletop",
-        "--count",
-        "8",
-        "--other-sam",
-        text(&sam),
-        "-o",
-        text(&other),
-    ]));
+    let with_other = ["seg-token", "tabletop", "--count", "8", "--other-sam", text(&sam), "-o", text(&other)];
+    let ran = run(analyze(&with_other).args(exact));
     assert_eq!((ran.code, ran.stderr.as_str()), (0, ""), "{ran:?}");
     let with_other = json(&other.join("seg-token.json"));
     assert_eq!(with_other.as_array().unwrap().len(), 5);

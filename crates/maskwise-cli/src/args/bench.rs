@@ -26,7 +26,7 @@ pub(crate) struct BenchArguments {
     #[command(flatten)]
     quantize: QuantizeArguments,
     /// exact rounds as the reference does; fast rounds otherwise where that is quicker.
-    #[arg(long, default_value_t, value_name = "MODE")]
+    #[arg(long, default_value_t = NumericMode::Fast, value_name = "MODE")]
     mode: NumericMode,
     /// How often each stage is run after its first time; the median counts.
     #[arg(long, default_value_t = 3, value_name = "N", value_parser = positive())]

@@ -33,7 +33,7 @@ pub(crate) struct ModelArguments {
     quantize: QuantizeArguments,
     /// exact rounds as the reference does; fast lets CLIP, SAM's image encoder and the language model multiply in bf16 where processors are
     /// quicker with that (AMX).
-    #[arg(long, default_value_t, value_name = "MODE")]
+    #[arg(long, default_value_t = NumericMode::Fast, value_name = "MODE")]
     mode: NumericMode,
     /// How many similarity points prompt SAM.
     #[arg(long, value_name = "N", conflicts_with = "no_points")]
