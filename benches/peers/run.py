@@ -1,8 +1,8 @@
 """Ours and PyTorch, stage by stage, alternately in one run; writes docs/benchmarks.md.
 
-    python run.py MASKWISE [--rounds N] [--out FILE] [--only STAGE] [--layers N] [--threads N]
+    python run.py MASKWISE [--kernels KERNEL_SPEED] [--rounds N] [--out FILE] [--only STAGE …] [--layers N] [--threads N]
 
-MASKWISE is the built program. PyTorch runs with a tuned allocator, its best setting. Two processes never live at the same time. See README.md.
+MASKWISE is the built program, KERNEL_SPEED the example of that name, for the rows of single kernels. PyTorch runs with a tuned allocator, its best setting. Two processes never live at the same time. See README.md.
 """
 import argparse
 import datetime
@@ -78,6 +78,35 @@ class Bench:
                 "memory": memory, "aim": aim, "stage": stage, "options": ours}
 
 
+# What the ratio of a kernel should be at most, by the start of its name.
+KERNEL_AIMS = {"product": 1.0, "softmax": 0.75, "layer norm": 1.0, "rms norm": 1.0, "gelu": 0.65, "silu": 0.65}
+
+
+def kernels(arguments):
+    """Rows of single kernels, from whole runs of both sides in turn."""
+    def lines(command, tuned):
+        text = run([str(part) for part in command], tuned)
+        return {row["name"]: row["seconds"] for row in map(json.loads, text.splitlines())}
+
+    pairs = []
+    for _ in range(arguments.rounds):
+        ours = lines([arguments.kernels, arguments.threads], False)
+        pairs.append((ours, lines([sys.executable, HERE / "torch_kernels.py", arguments.threads], True)))
+    rows = ["| kernel | ours | PyTorch | ratio | aim |", "|---|---|---|---|---|"]
+    for name in pairs[0][0]:
+        middle = [statistics.median(pair[side][name] for pair in pairs) for side in (0, 1)]
+        ratio = statistics.median(a[name] / b[name] for a, b in pairs)
+        aim = next((aim for start, aim in KERNEL_AIMS.items() if name.startswith(start)), None)
+        if name.startswith("attention"):
+            aim = 0.85 if name.endswith("f32") else 0.6
+        rows.append(f"| {name} | {milliseconds(middle[0])} | {milliseconds(middle[1])} | {ratio:.2f} | {f'≤ {aim}' if aim else ''} |")
+    return rows
+
+
+def milliseconds(value):
+    return f"{value * 1e3:.1f} ms"
+
+
 def seconds(value):
     return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.0f} ms"
 
@@ -107,17 +136,18 @@ def main():
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only")
+    parser.add_argument("--only", help="rows of this stage, or `question`; may be given several times", action="append", default=[])
+    parser.add_argument("--kernels")
     parser.add_argument("--out")
     arguments = parser.parse_args()
     bench = Bench(arguments)
-    rows = [bench.row(*row) for row in ROWS if not arguments.only or row[1] == arguments.only]
+    rows = [bench.row(*row) for row in ROWS if not arguments.only or row[1] in arguments.only]
     lines = ["| work | ours | PyTorch | ratio | first time | peak memory | aim |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         aim = f"≤ {row['aim']}" if row["aim"] else ""
         lines.append(f"| {row['name']} | {seconds(row['ours'])} | {seconds(row['theirs'])} | {row['ratio']:.2f} | {row['first']:.2f} | "
                      f"{row['memory']:.2f} | {aim} |")
-    if not arguments.only:
+    if not arguments.only or "question" in arguments.only:
         ours, theirs = question(bench)
         lines.append(f"| READ-7B, one question, 20 tokens, int8 beside bf16 without a cache | {seconds(ours)} | {seconds(theirs)} | "
                      f"{ours / theirs:.2f} | | | ≤ 0.1 |")
@@ -126,6 +156,8 @@ def main():
             f"{arguments.rounds} rounds, alternately; medians, ratios are medians of the rounds' ratios.",
             f"Limits of the machine, medians over the rounds: f32 {limit('f32_operations'):.0f}, bf16 {limit('bf16_operations'):.0f}, "
             f"int8 {limit('int8_operations'):.0f} GOP/s, memory {limit('read_bandwidth'):.1f} GB/s.", ""]
+    if arguments.kernels:
+        lines += [""] + kernels(arguments)
     text = "\n".join(head + lines) + "\n"
     print(text)
     if arguments.out:

@@ -73,7 +73,9 @@ def decode(arguments, dtype):
         cache = model.model(inputs_embeds=prompt, use_cache=True).past_key_values
 
     def tokens():
-        cache.crop(arguments.prompt)
+        further = cache.get_seq_length() - arguments.prompt
+        if further > 0:
+            cache.crop(-further)
         for _ in range(arguments.tokens):
             model.model(input_ids=token, past_key_values=cache, use_cache=True)
 
