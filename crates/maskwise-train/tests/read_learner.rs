@@ -6,7 +6,8 @@ use candle_core::{DType, Device, Tensor};
 use maskwise_data::dataset::{TrainingConversation, TrainingItem};
 use maskwise_data::image::RgbImage;
 use maskwise_data::mask::Mask;
-use maskwise_models::systems::read::{ModelFiles, ModelPlaces, PartTypes};
+use maskwise_models::systems::read::{ModelFiles, ModelPlaces, PartQuantization, PartTypes};
+use maskwise_nn::weights::Quantization;
 use maskwise_train::read::{
     FeatureSettings, LoraConfig, LossWeights, Part, PreparedItem, ReadLearner, ReadSettings,
     TrainedWeightsConfig,
@@ -306,4 +307,21 @@ fn the_halfway_similarity_teaches_the_first_half_of_the_layers() {
         // Of three layers the first two.
         assert_eq!(moves, layer != "2", "{name}");
     }
+}
+
+/// Adapters could be trained on them, but nothing does that yet, and merged weights would be rounded once more.
+#[test]
+fn weights_in_eight_bits_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let rounded = folder.path().join("rounded");
+    let model = repository().join("tests/tiny-read/model");
+    let files = ModelFiles::open(model.as_path(), &ModelPlaces::default()).unwrap();
+    let quantization = PartQuantization { language: Quantization::Int8, ..PartQuantization::default() };
+    let checkpoint = quantization.of_checkpoint(files.open_checkpoint().unwrap());
+    let tower = files.open_vision_tower().unwrap();
+    files.write_folder(&rounded, checkpoint.as_ref(), tower.as_ref(), None, &mut |_, _| ()).unwrap();
+    let files = ModelFiles::open(rounded.as_path(), &ModelPlaces::default()).unwrap();
+    assert_eq!(files.stored_quantization().unwrap(), quantization);
+    let refused = ReadLearner::new(files, &settings(&[Part::MaskDecoder]), &Device::Cpu).err().unwrap();
+    assert!(refused.to_string().contains("eight bits cannot be trained"), "{refused}");
 }

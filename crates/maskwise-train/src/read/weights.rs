@@ -121,18 +121,18 @@ impl TrainedWeights {
         config: &TrainedWeightsConfig,
         device: &Device,
     ) -> Result<Self, TrainError> {
-        files.check_shapes()?;
-        let (checkpoint, tower) = (files.open_checkpoint()?, files.open_vision_tower()?);
-        let adapters = match &config.lora {
-            Some(lora) => lora.new_variables(checkpoint.as_ref(), device, config.seed)?,
-            None => BTreeMap::new(),
-        };
         let types = config.types;
         if !types.quantization.is_none() || !files.stored_quantization()?.is_none() {
             let reason =
                 "weights in eight bits cannot be trained; start from the model that they were rounded from";
             return Err(TrainError::setting("model", reason));
         }
+        files.check_shapes()?;
+        let (checkpoint, tower) = (files.open_checkpoint()?, files.open_vision_tower()?);
+        let adapters = match &config.lora {
+            Some(lora) => lora.new_variables(checkpoint.as_ref(), device, config.seed)?,
+            None => BTreeMap::new(),
+        };
         let of_sam = |name: &str| name.starts_with("model.visual_model.");
         let checkpoint = Source::read(checkpoint.as_ref(), config, device, |name| {
             if of_sam(name) { types.sam } else { types.language }
