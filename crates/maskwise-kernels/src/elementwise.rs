@@ -7,9 +7,6 @@ use rayon::prelude::*;
 const CHUNK: usize = 1 << 14;
 
 /// `exp(x)`, relative error below 3e-7 on [-87, 88]; 0 below.
-///
-/// Only for use within [`vectorized`](crate::vectorized), as [`erf`] and [`sigmoid`]: it is made of fused multiply-adds, which have the same result on every
-/// processor but are a slow function call where the compiler may not assume the instruction.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     const LOG2_E: f32 = std::f32::consts::LOG2_E;
@@ -18,17 +15,16 @@ pub fn exp(x: f32) -> f32 {
     // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a library call.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.clamp(-87.3, 88.3);
-    let rounded = clamped.mul_add(LOG2_E, ROUND);
+    let rounded = clamped * LOG2_E + ROUND;
     let power = rounded - ROUND;
-    let rest = power.mul_add(-LN2_HIGH, clamped);
-    let rest = power.mul_add(-LN2_LOW, rest);
+    let rest = clamped - power * LN2_HIGH - power * LN2_LOW;
     let polynomial = 1.987_569_1e-4_f32;
-    let polynomial = polynomial.mul_add(rest, 1.398_2e-3);
-    let polynomial = polynomial.mul_add(rest, 8.333_452e-3);
-    let polynomial = polynomial.mul_add(rest, 4.166_579_6e-2);
-    let polynomial = polynomial.mul_add(rest, 1.666_666_5e-1);
-    let polynomial = polynomial.mul_add(rest, 0.5);
-    let fraction = (polynomial * rest).mul_add(rest, rest + 1.0);
+    let polynomial = polynomial * rest + 1.398_2e-3;
+    let polynomial = polynomial * rest + 8.333_452e-3;
+    let polynomial = polynomial * rest + 4.166_579_6e-2;
+    let polynomial = polynomial * rest + 1.666_666_5e-1;
+    let polynomial = polynomial * rest + 0.5;
+    let fraction = polynomial * rest * rest + rest + 1.0;
     // The low bits of the rounded sum are the integer, and those of ROUND above them fall out of the shift.
     let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
     if x < -87.3 { 0.0 } else { fraction * scale }
@@ -38,13 +34,13 @@ pub fn exp(x: f32) -> f32 {
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
     let magnitude = x.abs();
-    let t = 1.0 / magnitude.mul_add(0.327_591_1, 1.0);
+    let t = 1.0 / (1.0 + 0.327_591_1 * magnitude);
     let polynomial = 1.061_405_4_f32;
-    let polynomial = polynomial.mul_add(t, -1.453_152);
-    let polynomial = polynomial.mul_add(t, 1.421_413_8);
-    let polynomial = polynomial.mul_add(t, -0.284_496_74);
-    let polynomial = polynomial.mul_add(t, 0.254_829_6);
-    let value = (polynomial * t).mul_add(-exp(-magnitude * magnitude), 1.0);
+    let polynomial = polynomial * t - 1.453_152;
+    let polynomial = polynomial * t + 1.421_413_8;
+    let polynomial = polynomial * t - 0.284_496_74;
+    let polynomial = polynomial * t + 0.254_829_6;
+    let value = 1.0 - polynomial * t * exp(-magnitude * magnitude);
     value.copysign(x)
 }
 

@@ -51,7 +51,7 @@ impl pulp::WithSimd for MultiplyAdd {
 pub fn bf16_operations() -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
     if crate::matmul::Path::current() == crate::matmul::Path::Amx {
-        return Some(rate(|steps| tiles::bf16(steps)));
+        return Some(rate(tiles::bf16));
     }
     None
 }
@@ -62,7 +62,7 @@ pub fn int8_operations() -> Option<f64> {
     if crate::matmul::Path::current() == crate::matmul::Path::Amx
         && crate::int8::has_int8(crate::matmul::Path::Amx)
     {
-        return Some(rate(|steps| tiles::int8(steps)));
+        return Some(rate(tiles::int8));
     }
     None
 }

@@ -9,7 +9,8 @@ pub(crate) fn run(arguments: &BenchArguments, quiet: bool) -> anyhow::Result<End
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
     let spinner = Progress::new(quiet).stages();
     let report = pool.install(|| {
-        bench(&arguments.options(), &mut |stage| spinner.set_message(format!("measuring {stage}")))
+        let on_stage = &mut |stage: &str| spinner.set_message(format!("measuring {stage}"));
+        bench(&arguments.options(), on_stage).map_err(anyhow::Error::from)
     })?;
     spinner.finish_and_clear();
     let mut out = io::stdout().lock();
