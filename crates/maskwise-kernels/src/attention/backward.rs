@@ -18,7 +18,7 @@ pub struct Gradients {
     pub value: Vec<f32>,
 }
 
-/// What the backward pass reads beside the inputs: the results of [`forward`] and the gradient of its output.
+/// What the backward pass reads beside the inputs: the results of [`forward`](super::forward) and the gradient of its output.
 #[derive(Debug, Clone, Copy)]
 pub struct Results<'a> {
     /// `[batch, queries, heads·value_dim]`.
@@ -29,7 +29,7 @@ pub struct Results<'a> {
     pub gradient: &'a [f32],
 }
 
-/// The gradients of [`forward`].
+/// The gradients of [`forward`](super::forward).
 ///
 /// # Panics
 /// When sizes do not fit each other.
