@@ -113,54 +113,43 @@ mod tiles {
     use crate::matmul::Tiles;
     use std::arch::asm;
 
+    /// Repeats four products of tiles, which do not wait for each other, by an instruction.
+    macro_rules! products {
+        ($instruction:literal, $steps:expr) => {{
+            let _tiles = Tiles::configure();
+            // SAFETY: this thread's tiles are configured, as `configure` asserts, and whoever asks has looked that there is the instruction. The
+            // loop touches tiles and its counter only, and all tiles are set before they are read.
+            unsafe {
+                asm!(
+                    "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
+                    "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
+                    "2:",
+                    concat!($instruction, " tmm0, tmm4, tmm6"),
+                    concat!($instruction, " tmm1, tmm4, tmm7"),
+                    concat!($instruction, " tmm2, tmm5, tmm6"),
+                    concat!($instruction, " tmm3, tmm5, tmm7"),
+                    "dec {steps}",
+                    "jnz 2b",
+                    steps = inout(reg) $steps.max(1) => _,
+                    out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                    out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                    options(nostack, nomem),
+                );
+            }
+        }};
+    }
+
     /// Four products of tiles of bf16 a step; the operations of a step.
     #[allow(unsafe_code)]
     pub(super) fn bf16(steps: usize) -> f64 {
-        let _tiles = Tiles::configure();
-        // SAFETY: this thread's tiles are configured, as `configure` asserts; the loop touches tiles and its counter only, and all tiles
-        // are set before they are read.
-        unsafe {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
-                "2:",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "dec {steps}",
-                "jnz 2b",
-                steps = inout(reg) steps.max(1) => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, nomem),
-            );
-        }
+        products!("tdpbf16ps", steps);
         4.0 * 2.0 * 16.0 * 16.0 * 32.0
     }
 
     /// Four products of tiles of bytes a step; the operations of a step.
     #[allow(unsafe_code)]
     pub(super) fn int8(steps: usize) -> f64 {
-        let _tiles = Tiles::configure();
-        // SAFETY: as above; whoever asks has looked that tiles multiply bytes.
-        unsafe {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                "tilezero tmm4", "tilezero tmm5", "tilezero tmm6", "tilezero tmm7",
-                "2:",
-                "tdpbssd tmm0, tmm4, tmm6",
-                "tdpbssd tmm1, tmm4, tmm7",
-                "tdpbssd tmm2, tmm5, tmm6",
-                "tdpbssd tmm3, tmm5, tmm7",
-                "dec {steps}",
-                "jnz 2b",
-                steps = inout(reg) steps.max(1) => _,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack, nomem),
-            );
-        }
+        products!("tdpbssd", steps);
         4.0 * 2.0 * 16.0 * 16.0 * 64.0
     }
 }
