@@ -39,7 +39,7 @@ pub(crate) fn forward(
     ranges: &[KeyRanges],
     adjust: impl Fn(usize, &mut [f32], usize),
 ) -> HeadOutput {
-    let (dim, value_dim) = (head.query.columns(), head.value.columns());
+    let value_dim = head.value.columns();
     let mut output =
         HeadOutput { values: vec![0.0; ranges.len() * value_dim], sums: vec![0.0; ranges.len()] };
     let (keys, values) = (PackedRight::for_precision(head.key.t()), PackedRight::for_precision(head.value));
@@ -50,7 +50,6 @@ pub(crate) fn forward(
         let columns = spans.columns();
         with_scratch(count * columns, |scores| {
             let queries = head.query.every(first, 1, count);
-            debug_assert_eq!(queries.columns(), dim);
             let target = MatrixMut::new(scores, count, columns);
             matmul_packed_leading(queries, &keys, target, head.scale, Write::Replace);
             adjust(first, scores, columns);

@@ -30,8 +30,10 @@ pub(super) fn is_available() -> bool {
 ///
 /// # Panics
 /// Without tiles.
+#[allow(unsafe_code)]
 pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
-    assert!(is_available(), "no AMX tiles for bytes");
+    assert!(is_available() && super::dots::is_available(), "no AMX tiles for bytes");
+    assert_eq!(rows.count, output.rows);
     let tiles = Tiles::configure();
     let mut sums = vec![Sums([[[0; OUTPUTS]; TOGETHER]; ROWS]); pairs.len()];
     for first in (0..rows.count).step_by(ROWS) {
@@ -49,7 +51,8 @@ pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range
         for (pair, sums) in pairs.clone().zip(&sums) {
             let scales = std::array::from_fn(|panel| panels.scales(pair * TOGETHER + panel));
             let row_scales = &rows.scales[first..rows.count.min(first + ROWS)];
-            output.write_block(&sums.0, first, pair, row_scales, &scales);
+            // SAFETY: the processor has the instructions, as asserted above, and these rows, which have scales, are rows of the output.
+            unsafe { output.write_rows(&sums.0, first, pair, row_scales, &scales) };
         }
     }
 }
@@ -57,24 +60,6 @@ pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range
 impl Output {
     /// Writes what sums are worth, of rows from `first` on, as many as there are `row_scales`, and of the panels of `pair`.
     ///
-    /// # Panics
-    /// Without AVX-512 or beyond the last row.
-    #[allow(unsafe_code)]
-    fn write_block(
-        self,
-        sums: &[[[i32; OUTPUTS]; TOGETHER]; ROWS],
-        first: usize,
-        pair: usize,
-        row_scales: &[f32],
-        scales: &[[f32; OUTPUTS]; TOGETHER],
-    ) {
-        assert!(
-            super::dots::is_available() && row_scales.len() <= ROWS && first + row_scales.len() <= self.rows
-        );
-        // SAFETY: the processor has the instructions, and the rows lie inside of the output, as asserted.
-        unsafe { self.write_rows(sums, first, pair, row_scales, scales) }
-    }
-
     /// # Safety
     /// Rows from `first` on, as many as there are `row_scales`, lie inside of the output.
     #[allow(unsafe_code)]

@@ -4,7 +4,7 @@ use super::error::{MisShaped, WeightsError};
 use super::source::{TensorInfo, TensorSource};
 use super::{Loaded, Weights};
 use candle_core::{DType, Device, Tensor};
-use maskwise_kernels::int8::{Int8Weight, MAX_INPUTS, SharedBytes};
+use maskwise_kernels::int8::{Int8Weight, MAX_INPUTS};
 use std::collections::BTreeMap;
 
 /// How the weights of large linear layers are kept.
@@ -107,18 +107,6 @@ impl TensorSource for Quantized {
         let shape = &Int8Weight::packed_shape(outputs, inputs);
         let tensor = Tensor::from_slice(quantized.as_bytes(), shape, device);
         tensor.and_then(|tensor| tensor.to_dtype(dtype)).map_err(failed)
-    }
-
-    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
-        match self.original_names.contains_key(name) {
-            true => {
-                let tensor = self.read(name, DType::U8, &Device::Cpu)?;
-                let bytes = tensor.flatten_all().and_then(|tensor| tensor.to_vec1::<u8>());
-                let bytes = bytes.map_err(|error| WeightsError::tensor(name, error))?;
-                Ok(Some(std::sync::Arc::new(bytes)))
-            }
-            false => self.source.bytes(name),
-        }
     }
 }
 

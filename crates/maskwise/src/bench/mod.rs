@@ -136,20 +136,21 @@ impl FromStr for BenchStage {
 pub fn bench(options: &BenchOptions, on_stage: &mut dyn FnMut(&str)) -> Result<BenchReport> {
     let config = options.language.config();
     let layers = options.layers.unwrap_or(config.num_hidden_layers).clamp(1, config.num_hidden_layers);
-    on_stage("the machine's limits");
-    let limits = MachineLimits::measure();
     let mut times = Vec::new();
     let stages: &[BenchStage] = if options.stages.is_empty() { &BenchStage::ALL } else { &options.stages };
     for stage in BenchStage::ALL.into_iter().filter(|stage| stages.contains(stage)) {
         on_stage(stage.name());
         times.push(stages::time(stage, options, layers)?);
     }
+    // Before the limits are measured, whose memory is no part of an answer.
+    let peak_memory = report::peak_memory();
+    on_stage("the machine's limits");
     Ok(BenchReport {
-        limits,
+        limits: MachineLimits::measure(),
         layers: (layers, config.num_hidden_layers),
         prompt: options.prompt,
         tokens: options.tokens,
         stages: times,
-        peak_memory: report::peak_memory(),
+        peak_memory,
     })
 }

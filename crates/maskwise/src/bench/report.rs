@@ -62,7 +62,7 @@ pub struct BenchReport {
     pub tokens: usize,
     /// The stages.
     pub stages: Vec<StageTime>,
-    /// The most memory that the process had in use, in bytes, where the system tells.
+    /// The most memory that the stages had in use, in bytes, where the system tells.
     pub peak_memory: Option<u64>,
 }
 

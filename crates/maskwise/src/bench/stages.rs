@@ -106,22 +106,21 @@ fn clip(options: &BenchOptions, types: PartTypes) -> Result<StageTime> {
     Ok(StageTime { stage: BenchStage::Clip.name(), what, first, later, operations, bytes: 0.0 })
 }
 
-/// The language model with some of its layers.
-fn language(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<LlamaModel> {
+/// The language model with some of its layers, and the dtype that it computes in.
+fn language(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<(LlamaModel, DType)> {
     let mut config = options.language.config();
     config.num_hidden_layers = layers;
     let shapes = read_shapes(&config, options.sam.size());
     let quantized = options.quantization.language;
     // In eight bits it computes in f32.
     let dtype = if quantized == Quantization::None { types.language } else { DType::F32 };
-    Ok(LlamaModel::load(&config, &weights(&shapes, dtype, quantized))?)
+    Ok((LlamaModel::load(&config, &weights(&shapes, dtype, quantized))?, dtype))
 }
 
 fn prefill(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<StageTime> {
-    let model = language(options, types, layers)?;
+    let (model, dtype) = language(options, types, layers)?;
     let config = options.language.config();
-    let prompt = model.embed(&Tensor::zeros((1, 1), DType::U32, &Device::Cpu)?)?;
-    let prompt = noise(&[1, options.prompt, config.hidden_size], prompt.dtype())?;
+    let prompt = noise(&[1, options.prompt, config.hidden_size], dtype)?;
     let (first, later) = repeat(options, || {
         model.forward(&prompt, Some(&mut KeyValueCache::new(layers)), None)?;
         Ok(())
@@ -142,10 +141,10 @@ fn prefill(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<St
 }
 
 fn decode(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<StageTime> {
-    let model = language(options, types, layers)?;
+    let (model, dtype) = language(options, types, layers)?;
     let config = options.language.config();
     let token = model.embed(&Tensor::zeros((1, 1), DType::U32, &Device::Cpu)?)?;
-    let prompt = noise(&[1, options.prompt, config.hidden_size], token.dtype())?;
+    let prompt = noise(&[1, options.prompt, config.hidden_size], dtype)?;
     let mut cache = KeyValueCache::new(layers);
     model.forward(&prompt, Some(&mut cache), None)?;
     let mut hidden = token.clone();
@@ -167,7 +166,7 @@ fn decode(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<Sta
     let per_token = |in_layers: f64| (in_layers * share + head) / tokens;
     let (width, inner, depth) =
         (config.hidden_size as f64, config.intermediate_size as f64, config.num_hidden_layers as f64);
-    let size = token.dtype().size_in_bytes() as f64;
+    let size = dtype.size_in_bytes() as f64;
     let stored = if options.quantization.language == Quantization::None { size } else { 1.0 };
     let cached = 2.0 * (options.prompt as f64 + tokens / 2.0) * width * size;
     let head_bytes = width * config.vocab_size as f64 * size;
