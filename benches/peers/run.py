@@ -1,8 +1,11 @@
-"""Ours and PyTorch, stage by stage, alternately in one run; writes docs/benchmarks.md.
+"""Ours beside PyTorch and llama.cpp, stage by stage, alternately in one run; writes docs/benchmarks.md.
 
-    python run.py MASKWISE [--kernels KERNEL_SPEED] [--rounds N] [--out FILE] [--only STAGE …] [--layers N] [--threads N]
+    python run.py MASKWISE [--kernels KERNEL_SPEED] [--llama PYTHON] [--cache DIR] [--rounds N] [--out FILE] [--only ROWS …] [--layers N]
+                           [--threads N]
 
-MASKWISE is the built program, KERNEL_SPEED the example of that name, for the rows of single kernels. PyTorch runs with a tuned allocator, its best setting. Two processes never live at the same time. See README.md.
+MASKWISE is the built program, KERNEL_SPEED the example of that name, for the rows of single kernels; PYTHON has llama-cpp-python, for the rows beside
+llama.cpp, whose model files are written to DIR. PyTorch runs with a tuned allocator, its best setting. Two processes never live at the same time. See
+README.md.
 """
 import argparse
 import datetime
@@ -12,14 +15,15 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ALLOCATOR = "glibc.malloc.mmap_threshold=4294967296:glibc.malloc.trim_threshold=17179869184:glibc.malloc.top_pad=268435456"
 
-# Name of the row; arguments of `maskwise bench`; stage and dtype of torch_stages.py; what the ratio should be at most.
+# By peer: name of the row; stage; arguments of `maskwise bench`; dtype and arguments of the peer's script; what the ratio should be at most.
 ALL_INT8 = ["--quantize", "int8", "--quantize-vision", "int8", "--quantize-sam", "int8"]
-ROWS = [
+TORCH = [
     ("SAM ViT-B encoder, f32", "sam-encoder", ["--sam", "vit-b", "--mode", "exact"], "f32", ["--sam", "vit-b"], 0.85),
     ("SAM ViT-B encoder, bf16 products", "sam-encoder", ["--sam", "vit-b", "--mode", "fast"], "bf16", ["--sam", "vit-b"], 0.7),
     ("SAM ViT-H encoder, f32", "sam-encoder", ["--mode", "exact"], "f32", [], 0.85),
@@ -30,6 +34,12 @@ ROWS = [
     ("LLaMA-7B, 640 positions, int8 beside bf16", "prefill", ["--mode", "fast", "--quantize", "int8"], "bf16", [], 0.65),
     ("LLaMA-7B, a token, int8 beside bf16", "decode", ["--mode", "fast", "--quantize", "int8"], "bf16", [], None),
 ]
+LLAMA = [
+    (f"LLaMA-7B, {work}, {ours} beside llama.cpp {name}", stage, ["--mode", "fast", "--quantize", ours], theirs, [], 1.0)
+    for ours, name, theirs in [("int8", "Q8_0", "q8_0"), ("int4", "Q4_K_M", "q4_k_m")]
+    for work, stage in [("640 positions", "prefill"), ("a token", "decode")]
+]
+ROWS = {"torch": TORCH, "llama": LLAMA}
 # One question as the published demo asks it: the whole prompt again for each token.
 DEMO = [("clip", "bf16"), ("no-cache", "bf16"), ("sam-encoder", "bf16")]
 
@@ -48,7 +58,7 @@ def run(command, tuned):
 class Bench:
     def __init__(self, arguments):
         self.arguments = arguments
-        self.versions = None
+        self.versions = {}
         self.limits = []
 
     def ours(self, stage, options):
@@ -58,17 +68,20 @@ class Bench:
         self.limits.append(report["limits"])
         return {**report["stages"][0], "peak_memory": report["peak_memory"]}
 
-    def theirs(self, stage, dtype, options):
-        command = [sys.executable, HERE / "torch_stages.py", stage, dtype, "--repeats", self.arguments.repeats,
-                   "--layers", self.arguments.layers, "--threads", self.arguments.threads, *options]
-        found = json.loads(run([str(part) for part in command], True).splitlines()[-1])
-        self.versions = f"PyTorch {found['torch']}, transformers {found['transformers']}"
+    def theirs(self, peer, stage, dtype, options):
+        command = {"torch": [sys.executable, HERE / "torch_stages.py"],
+                   "llama": [self.arguments.llama, HERE / "llama_cpp_stages.py", "--cache", self.arguments.cache]}[peer]
+        command += [stage, dtype, "--repeats", self.arguments.repeats, "--layers", self.arguments.layers,
+                    "--threads", self.arguments.threads, *options]
+        found = json.loads(run([str(part) for part in command], peer == "torch").splitlines()[-1])
+        self.versions[peer] = (f"PyTorch {found['torch']}, transformers {found['transformers']}, with a tuned allocator" if peer == "torch"
+                               else f"llama.cpp of llama-cpp-python {found['llama-cpp-python']} (with {' '.join(found['instructions'])})")
         return found
 
-    def row(self, name, stage, ours, dtype, theirs, aim):
+    def row(self, peer, name, stage, ours, dtype, theirs, aim):
         pairs = []
         for _ in range(self.arguments.rounds):
-            pairs.append((self.ours(stage, ours), self.theirs(stage, dtype, theirs)))
+            pairs.append((self.ours(stage, ours), self.theirs(peer, stage, dtype, theirs)))
             print(f"{name}: {pairs[-1][0]['later']:.3f} s beside {pairs[-1][1]['later']:.3f} s", flush=True)
         middle = lambda side, key: statistics.median(pair[side][key] for pair in pairs)
         ratio = statistics.median(a["later"] / b["later"] for a, b in pairs)
@@ -125,7 +138,7 @@ def question(bench):
     stages = [bench.ours(stage, ["--mode", "fast", *ALL_INT8]) for stage in
               ["image", "clip", "prefill", "decode", "sam-encoder", "sam-decoder"]]
     ours = sum(stage["later"] * (tokens if stage["stage"] == "decode" else 1) for stage in stages)
-    theirs = sum(bench.theirs(stage, dtype, [])["later"] * (tokens if stage == "no-cache" else 1) for stage, dtype in DEMO)
+    theirs = sum(bench.theirs("torch", stage, dtype, [])["later"] * (tokens if stage == "no-cache" else 1) for stage, dtype in DEMO)
     return ours, theirs
 
 
@@ -136,13 +149,24 @@ def main():
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--only", help="rows of this stage, or `question`; may be given several times", action="append", default=[])
+    parser.add_argument("--only", help="rows of this stage, `torch`, `llama` or `question`; may be given several times", action="append", default=[])
     parser.add_argument("--kernels")
+    parser.add_argument("--llama", help="a Python with llama-cpp-python; without it, no rows beside llama.cpp")
+    parser.add_argument("--cache", help="keep llama.cpp's model files in this folder")
     parser.add_argument("--out")
     arguments = parser.parse_args()
+    if "llama" in arguments.only and not arguments.llama:
+        parser.error("rows beside llama.cpp need --llama")
+    with tempfile.TemporaryDirectory() as folder:
+        arguments.cache = arguments.cache or folder
+        report(arguments)
+
+
+def report(arguments):
     bench = Bench(arguments)
-    rows = [bench.row(*row) for row in ROWS if not arguments.only or row[1] in arguments.only]
-    lines = ["| work | ours | PyTorch | ratio | first time | peak memory | aim |", "|---|---|---|---|---|---|---|"]
+    rows = [bench.row(peer, *row) for peer, rows in ROWS.items() if peer == "torch" or arguments.llama
+            for row in rows if not arguments.only or {peer, row[1]} & set(arguments.only)]
+    lines = ["| work | ours | peer | ratio | first time | peak memory | aim |", "|---|---|---|---|---|---|---|"]
     for row in rows:
         aim = f"≤ {row['aim']}" if row["aim"] else ""
         lines.append(f"| {row['name']} | {seconds(row['ours'])} | {seconds(row['theirs'])} | {row['ratio']:.2f} | {row['first']:.2f} | "
@@ -152,7 +176,7 @@ def main():
         lines.append(f"| READ-7B, one question, 20 tokens, int8 beside bf16 without a cache | {seconds(ours)} | {seconds(theirs)} | "
                      f"{ours / theirs:.2f} | | | ≤ 0.1 |")
     limit = lambda key: statistics.median(limits[key] or 0 for limits in bench.limits) / 1e9
-    head = [f"{datetime.date.today()}, {processor()}, {arguments.threads} threads; {bench.versions} with a tuned allocator. "
+    head = [f"{datetime.date.today()}, {processor()}, {arguments.threads} threads; {'; '.join(bench.versions.values())}. "
             f"{arguments.rounds} rounds, alternately; medians, ratios are medians of the rounds' ratios.",
             f"Limits of the machine, medians over the rounds: f32 {limit('f32_operations'):.0f}, bf16 {limit('bf16_operations'):.0f}, "
             f"int8 {limit('int8_operations'):.0f} GOP/s, memory {limit('read_bandwidth'):.1f} GB/s.", ""]
