@@ -1,4 +1,4 @@
-//! Answering items one after the other, each image decoded and encoded once.
+//! Answering items, each image decoded and encoded once.
 
 use crate::decode::decode;
 use crate::exit::{Ending, describe};
@@ -10,7 +10,7 @@ use maskwise::image::DecodeOptions;
 use maskwise::{Answer, AskMode, AskOptions, Outcome, Record, Scene, Segmenter, StopReason};
 use serde::Serialize;
 use std::ops::ControlFlow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Images whose encodings are kept for questions to come.
 const SCENES: usize = 4;
@@ -78,29 +78,43 @@ impl<'a> Answerer<'a> {
         Self { segmenter, decode, output, polygons, options, stages, scenes: Vec::new() }
     }
 
-    /// Answers one item; the encodings of the last few images are kept.
-    pub(crate) fn answer(&mut self, item: &Item) -> anyhow::Result<Answered> {
-        let scene = match self.scenes.iter().position(|(path, _)| *path == item.path) {
-            Some(index) => self.scenes.remove(index),
-            None => {
-                if self.scenes.len() == SCENES {
-                    self.scenes.remove(0);
-                }
-                let image = decode(&item.path, &self.decode)?;
-                (item.path.clone(), self.segmenter.look(&image)?)
+    /// Answers items about one image; one that has an answer of its own stands alone. The encodings of the last few images are kept.
+    pub(crate) fn answer(&mut self, items: &[Item]) -> Vec<anyhow::Result<Answered>> {
+        let Some(first) = items.first() else { return Vec::new() };
+        let mut scene = match self.scene(&first.path) {
+            Ok(scene) => scene,
+            Err(error) => {
+                let failed = |_| Err(anyhow::anyhow!(describe(&error)));
+                return items.iter().map(failed).collect();
             }
         };
-        self.scenes.push(scene);
-        let Some((_, scene)) = self.scenes.last_mut() else { anyhow::bail!("no image") };
         let mut options = self.options.clone();
-        if let Some(answer) = &item.answer {
+        if let Some(answer) = &first.answer {
             options.mode = AskMode::TeacherForced(answer.clone());
         }
-        let stages = &self.stages;
-        let answer = scene.ask_with(&item.question, &options, &mut |event| {
-            ui::show(stages, event);
+        let questions: Vec<&str> = items.iter().map(|item| item.question.as_str()).collect();
+        let answers = scene.ask_all(&questions, &options, &mut |_, event| {
+            ui::show(&self.stages, event);
             ControlFlow::Continue(())
-        })?;
+        });
+        let answered =
+            items.iter().zip(answers).map(|(item, answer)| self.write(item, &scene, answer?)).collect();
+        self.scenes.push((first.path.clone(), scene));
+        answered
+    }
+
+    /// The image at `path`, which is no longer among those that are kept.
+    fn scene(&mut self, path: &Path) -> anyhow::Result<Scene<'a>> {
+        if let Some(index) = self.scenes.iter().position(|(kept, _)| kept == path) {
+            return Ok(self.scenes.remove(index).1);
+        }
+        if self.scenes.len() == SCENES {
+            self.scenes.remove(0);
+        }
+        Ok(self.segmenter.look(&decode(path, &self.decode)?)?)
+    }
+
+    fn write(&self, item: &Item, scene: &Scene, answer: Answer) -> anyhow::Result<Answered> {
         let mut record = Record::new(&item.image, scene.image().dimensions(), &answer);
         if self.polygons {
             for (entry, mask) in record.masks.iter_mut().zip(&answer.masks) {

@@ -1,10 +1,12 @@
 //! Where the questions of `segment` come from: an image, a folder, or JSON lines.
 
 use anyhow::{Context, bail};
+use maskwise::QUESTIONS_TOGETHER;
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
+use std::iter::Peekable;
 use std::path::{Path, PathBuf};
 
 /// Extensions of the formats that can be read.
@@ -32,9 +34,11 @@ pub(crate) struct Item {
 
 /// The items of an input, as they come; an unreadable line is an error in its place.
 pub(crate) struct Items {
-    pub(crate) items: Box<dyn Iterator<Item = anyhow::Result<Item>>>,
+    items: Peekable<Box<dyn Iterator<Item = anyhow::Result<Item>>>>,
     /// Whether this is a batch, whose results are JSON lines.
     pub(crate) batch: bool,
+    /// Whether whoever writes the input may wait for an answer before the next item.
+    waits: bool,
 }
 
 impl Items {
@@ -44,7 +48,9 @@ impl Items {
             if !questions.is_empty() {
                 bail!("the questions are in {}; leave them out of the command", input.display());
             }
-            return Ok(Self { items: json_lines(input)?, batch: true });
+            // A pipe under a name is like standard input.
+            let waits = input == Path::new("-") || !input.is_file();
+            return Ok(Self { items: json_lines(input)?.peekable(), batch: true, waits });
         }
         if questions.is_empty() {
             bail!("no question: give one after the image, for example \"What could be used to cut paper?\"");
@@ -58,11 +64,34 @@ impl Items {
             let items = with_names(images, input)
                 .into_iter()
                 .flat_map(move |(path, name)| of_image(&path, &name, &questions));
-            return Ok(Self { items: Box::new(items.map(Ok)), batch: true });
+            return Ok(Self::of(items, true));
         }
         let name = input.file_stem().unwrap_or_default().to_string_lossy();
-        let items = of_image(input, &name, questions);
-        Ok(Self { items: Box::new(items.into_iter().map(Ok)), batch: false })
+        Ok(Self::of(of_image(input, &name, questions).into_iter(), false))
+    }
+
+    fn of(items: impl Iterator<Item = Item> + 'static, batch: bool) -> Self {
+        let items: Box<dyn Iterator<Item = anyhow::Result<Item>>> = Box::new(items.map(Ok));
+        Self { items: items.peekable(), batch, waits: false }
+    }
+
+    /// The next items that can be answered together: of one image, without answers of their own.
+    pub(crate) fn next_group(&mut self) -> Option<anyhow::Result<Vec<Item>>> {
+        let mut group = match self.items.next()? {
+            Ok(first) => vec![first],
+            Err(error) => return Some(Err(error)),
+        };
+        while !self.waits && group.len() < QUESTIONS_TOGETHER {
+            let fits = |next: &anyhow::Result<Item>| {
+                let first = &group[0];
+                let next = next.as_ref().ok();
+                next.is_some_and(|next| next.path == first.path && next.answer.is_none())
+                    && first.answer.is_none()
+            };
+            let Some(Ok(next)) = self.items.next_if(fits) else { break };
+            group.push(next);
+        }
+        Some(Ok(group))
     }
 }
 
@@ -229,9 +258,47 @@ mod tests {
         }
         let questions = ["x".into(), "y".into()];
         let items = Items::open(folder.path(), &questions, &folder.path().join("out")).unwrap();
-        let names: Vec<String> = items.items.map(|item| item.unwrap().name).collect();
         assert!(items.batch);
-        assert_eq!(names, ["a_q1", "a_q2", "b_q1", "b_q2", "sub/c_q1", "sub/c_q2"]);
+        assert_eq!(groups(items), [["a_q1", "a_q2"], ["b_q1", "b_q2"], ["sub/c_q1", "sub/c_q2"]]);
+    }
+
+    /// The names of the items that are answered together; of a defect what is said about it.
+    fn groups(mut items: Items) -> Vec<Vec<String>> {
+        let names = |group: anyhow::Result<Vec<Item>>| match group {
+            Ok(items) => items.into_iter().map(|item| item.name).collect(),
+            Err(error) => vec![format!("{error:#}")],
+        };
+        std::iter::from_fn(|| items.next_group()).map(names).collect()
+    }
+
+    #[test]
+    fn not_too_many_questions_are_answered_together() {
+        let questions: Vec<String> = (0..20).map(|number| number.to_string()).collect();
+        let groups = groups(Items::open(Path::new("a.png"), &questions, Path::new("out")).unwrap());
+        assert_eq!(groups.iter().map(Vec::len).collect::<Vec<_>>(), [8, 8, 4]);
+        let names: Vec<String> = (1..=20).map(|number| format!("a_q{number}")).collect();
+        assert_eq!(groups.concat(), names);
+    }
+
+    #[test]
+    fn lines_about_one_image_are_answered_together() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("questions.jsonl");
+        let line =
+            |image: &str, more: &str| format!("{{\"image\": \"{image}\", \"question\": \"q\"{more}}}\n");
+        let (plain, given) = (line("a.png", ""), line("a.png", ", \"answer\": \"x\""));
+        let lines = [&plain, &plain, &given, &plain, &line("b.png", ""), "defect\n", &plain, &plain];
+        std::fs::write(&path, lines.concat()).unwrap();
+        let mut found = groups(Items::open(&path, &[], Path::new("out")).unwrap());
+        assert!(found.remove(4)[0].contains("line 6"));
+        let expected: [&[&str]; 5] = [
+            &["000001_a", "000002_a"],
+            &["000003_a"],
+            &["000004_a"],
+            &["000005_b"],
+            &["000007_a", "000008_a"],
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -241,8 +308,7 @@ mod tests {
             std::fs::write(folder.path().join(name), "").unwrap();
         }
         let items = Items::open(folder.path(), &["x".into()], Path::new("out")).unwrap();
-        let names: Vec<String> = items.items.map(|item| item.unwrap().name).collect();
-        assert_eq!(names, ["a.jpg", "a.jpg.png", "a.png", "b"]);
+        assert_eq!(groups(items), [["a.jpg"], ["a.jpg.png"], ["a.png"], ["b"]]);
     }
 
     #[test]

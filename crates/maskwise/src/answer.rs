@@ -115,7 +115,7 @@ pub struct Scores {
 pub struct Timings {
     /// CLIP and projector.
     pub encode_for_language: f64,
-    /// The language model.
+    /// The language model. Of questions that were answered together each has its share of the time, by the tokens of its answer.
     pub answer: f64,
     /// SAM's image encoder.
     pub encode_for_masks: f64,

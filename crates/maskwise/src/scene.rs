@@ -1,3 +1,7 @@
+mod together;
+
+pub use together::QUESTIONS_TOGETHER;
+
 use crate::answer::{Answer, AnswerMask, DecoderStates, Outcome, Scores, Timings};
 use crate::error::Result;
 use crate::segmenter::Segmenter;
@@ -10,7 +14,7 @@ use maskwise_data::text::{Conversation, ConversationTemplate, IMAGE_TOKEN, Speak
 use maskwise_models::ModelError;
 use maskwise_models::heads::similarity_points::{SimilarityPointsConfig, similarity};
 use maskwise_models::systems::read::{
-    MaskPrompting, PromptBeginning, SegmentInputs, SegmentedMask, StopReason, TokenStep,
+    Generation, MaskPrompting, PromptBeginning, SegmentInputs, SegmentedMask, StopReason, TokenStep,
 };
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -105,6 +109,7 @@ struct Read {
     /// `[SEG]`s of the prompt, which are not this answer's.
     earlier_segs: usize,
     answer_start: usize,
+    /// None where the caller gave the answer.
     stop: Option<StopReason>,
 }
 
@@ -156,8 +161,18 @@ impl<'a> Scene<'a> {
             AskMode::TeacherForced(answer) => self.read_answer(question, prompt, answer, options)?,
         };
         timings.answer = start.elapsed().as_secs_f64();
-        timings.tokens = read.ids.len() - read.answer_start;
+        self.finish_answer(question, read, timings, on_event)
+    }
 
+    /// Draws the masks of what was read or written. `timings` holds the stages up to here.
+    fn finish_answer(
+        &mut self,
+        question: &str,
+        read: Read,
+        mut timings: Timings,
+        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+    ) -> Result<Answer> {
+        timings.tokens = read.ids.len() - read.answer_start;
         let positions = self.segmenter.model.seg_positions(&read.ids)?.split_off(read.earlier_segs);
         let masks = if positions.is_empty() {
             Vec::new()
@@ -174,7 +189,7 @@ impl<'a> Scene<'a> {
             text: read.text.clone(),
             outcome: Outcome::of(&masks),
             masks,
-            teacher_forced: matches!(options.mode, AskMode::TeacherForced(_)),
+            teacher_forced: read.stop.is_none(),
             stop: read.stop,
             timings,
             model: self.segmenter.identity().clone(),
@@ -269,9 +284,13 @@ impl<'a> Scene<'a> {
             }
             None => segmenter.compute(|model| model.generate(&prompt, &tokens, most, &mut on_token)),
         }?;
+        self.written(&prompt, generation)
+    }
+
+    fn written(&self, prompt: &[i64], generation: Generation) -> Result<Read> {
         Ok(Read {
             text: self.decode(generation.answer())?,
-            earlier_segs: self.count_segs(&prompt),
+            earlier_segs: self.count_segs(prompt),
             answer_start: generation.prompt_ids,
             ids: generation.ids,
             hidden: generation.hidden,

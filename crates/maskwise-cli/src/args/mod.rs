@@ -82,7 +82,7 @@ pub(crate) struct SegmentArguments {
     /// An image, a folder of images, or a .jsonl file with lines {"image": PATH, "question": TEXT} ("-" reads them from standard
     /// input).
     pub(crate) input: PathBuf,
-    /// What to ask of each image; several questions share the image's encoding.
+    /// What to ask of each image; several questions share the image's encoding and are answered together.
     pub(crate) questions: Vec<String>,
     #[command(flatten)]
     pub(crate) model: ModelArguments,

@@ -3,7 +3,7 @@ use crate::args::SegmentArguments;
 use crate::batch::{Answered, Answerer, OutputLine, cut_off, ending, without_mask};
 use crate::exit::{Ending, describe, one_line};
 use crate::output::Output;
-use crate::questions::Items;
+use crate::questions::{Item, Items};
 use crate::ui::{self, Progress};
 use maskwise::doctor::peak_memory;
 use maskwise::{AskMode, AskOptions, Timings};
@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
 pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<Ending> {
-    let items = Items::open(&arguments.input, &arguments.questions, &arguments.output)?;
+    let mut items = Items::open(&arguments.input, &arguments.questions, &arguments.output)?;
     if !items.batch && !arguments.input.exists() {
         anyhow::bail!("no such image: {}", arguments.input.display());
     }
@@ -43,27 +43,31 @@ pub(crate) fn run(arguments: &SegmentArguments, quiet: bool) -> anyhow::Result<E
     let json = arguments.json || items.batch;
     let mut out = io::stdout().lock();
     let mut worst = Ending::Done;
-    for item in items.items {
-        let answered = match &item {
-            Ok(item) => answerer.answer(item),
-            Err(error) => Err(anyhow::anyhow!("{error:#}")),
-        };
-        let item = item.as_ref().ok();
-        worst = worst.max(match &answered {
-            Ok(answered) => ending(answered.answer.outcome),
-            Err(_) => Ending::SomeFailed,
-        });
-        stages.suspend(|| match (&answered, json) {
-            (Ok(answered), true) => {
-                let id = item.and_then(|item| item.id.as_ref());
-                write_line(&mut out, &OutputLine::Answered { id, record: &answered.record })
+    while let Some(group) = items.next_group() {
+        let answers: Vec<(Option<Item>, anyhow::Result<Answered>)> = match group {
+            Ok(items) => {
+                let answers = answerer.answer(&items);
+                items.into_iter().map(Some).zip(answers).collect()
             }
-            (Ok(answered), false) => write_text(&mut out, answered, quiet),
-            (Err(error), true) => write_line(&mut out, &OutputLine::failed(item, error)),
-            (Err(error), false) => writeln!(io::stderr(), "error: {}", describe(error)),
-        })?;
-        if let (true, Ok(answered)) = (arguments.timings, &answered) {
-            write_timings(loaded, &answered.answer.timings)?;
+            Err(error) => vec![(None, Err(error))],
+        };
+        for (item, answered) in &answers {
+            worst = worst.max(match answered {
+                Ok(answered) => ending(answered.answer.outcome),
+                Err(_) => Ending::SomeFailed,
+            });
+            stages.suspend(|| match (answered, json) {
+                (Ok(answered), true) => {
+                    let id = item.as_ref().and_then(|item| item.id.as_ref());
+                    write_line(&mut out, &OutputLine::Answered { id, record: &answered.record })
+                }
+                (Ok(answered), false) => write_text(&mut out, answered, quiet),
+                (Err(error), true) => write_line(&mut out, &OutputLine::failed(item.as_ref(), error)),
+                (Err(error), false) => writeln!(io::stderr(), "error: {}", describe(error)),
+            })?;
+            if let (true, Ok(answered)) = (arguments.timings, answered) {
+                write_timings(loaded, &answered.answer.timings)?;
+            }
         }
     }
     stages.finish_and_clear();

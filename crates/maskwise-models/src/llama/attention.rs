@@ -12,6 +12,8 @@ pub(super) enum Placement {
         positions: Vec<u32>,
         /// For each token, or for each token of each row of the batch.
         ranges: Vec<KeyRanges>,
+        /// The position of a cache that each token takes; none puts the tokens behind what it holds.
+        places: Option<Vec<u32>>,
     },
     /// Consecutive positions from `start`, and an additive mask `[batch or 1, 1, tokens, keys]`; none for a token that sees everything.
     Mask {
@@ -61,21 +63,23 @@ impl Attention {
     ) -> Result<Tensor> {
         let [query, key, value] = [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.forward(x));
         let (query, key, value) = (query?, key?, value?);
-        let cached = |key: Tensor, value: Tensor| match cache {
-            Some((cache, layer)) => cache.append(layer, &key, &value),
-            None => Ok((key, value)),
+        let cached = |key: Tensor, value: Tensor, places: Option<&[u32]>| match (cache, places) {
+            (Some((cache, layer)), Some(places)) => cache.write_over(layer, &key, &value, places),
+            (Some((cache, layer)), None) => cache.append(layer, &key, &value),
+            (None, _) => Ok((key, value)),
         };
         let mixed = match placement {
-            Placement::Ranges { positions, ranges } => {
+            Placement::Ranges { positions, ranges, places } => {
                 let query = ops::rotate_tokens(&query, rotary, positions)?;
-                let (key, value) = cached(ops::rotate_tokens(&key, rotary, positions)?, value)?;
+                let key = ops::rotate_tokens(&key, rotary, positions)?;
+                let (key, value) = cached(key, value, places.as_deref())?;
                 let scale = (self.head_dim as f64).powf(-0.5);
                 ops::ranged_attention(&query, &key, &value, self.heads, scale, ranges)?
             }
             Placement::Mask { start, mask } => {
                 let query = ops::apply_rotary(&self.split(&query, self.heads)?, rotary, *start)?;
                 let key = ops::apply_rotary(&self.split(&key, self.key_value_heads)?, rotary, *start)?;
-                let (key, value) = cached(join(&key)?, value)?;
+                let (key, value) = cached(join(&key)?, value, None)?;
                 self.attend_with_mask(&query, &key, &value, mask.as_ref())?
             }
         };

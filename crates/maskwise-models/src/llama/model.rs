@@ -94,21 +94,30 @@ impl LlamaModel {
     pub fn forward_observed(
         &self,
         embeddings: &Tensor,
-        cache: Option<&mut KeyValueCache>,
+        mut cache: Option<&mut KeyValueCache>,
         attention_mask: Option<&Tensor>,
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor> {
         let tokens = embeddings.dim(1)?;
         let start = cache.as_ref().map_or(0, |cache| cache.positions());
-        if start + tokens > self.config.max_position_embeddings {
+        self.check_positions(start + tokens)?;
+        let placement = self.place(embeddings, start, attention_mask)?;
+        let states = self.run(embeddings, &placement, cache.as_deref_mut(), observe)?;
+        if let Some(cache) = cache {
+            cache.advance(tokens);
+        }
+        Ok(states)
+    }
+
+    /// An error where the context holds fewer than so many positions.
+    pub(crate) fn check_positions(&self, positions: usize) -> Result<()> {
+        let most = self.config.max_position_embeddings;
+        if positions > most {
             candle_core::bail!(
-                "{} positions are more than the model's {} (max_position_embeddings)",
-                start + tokens,
-                self.config.max_position_embeddings
+                "{positions} positions are more than the model's {most} (max_position_embeddings)"
             );
         }
-        let placement = self.place(embeddings, start, attention_mask)?;
-        self.run(embeddings, &placement, cache, observe)
+        Ok(())
     }
 
     /// The hidden states after the final normalisation of tokens packed into one row, as when several continuations share a prefix:
@@ -139,8 +148,25 @@ impl LlamaModel {
         ranges: &[KeyRanges],
         observe: &mut dyn FnMut(usize, &Tensor),
     ) -> Result<Tensor> {
-        let placement = Placement::Ranges { positions: positions.to_vec(), ranges: ranges.to_vec() };
-        self.run(embeddings, &placement, None, observe)
+        self.run(embeddings, &packed(positions, ranges), None, observe)
+    }
+
+    /// As [`LlamaModel::forward_packed`], with the keys of a cache that was [arranged](KeyValueCache::arrange) with room for the tokens: token
+    /// `t` takes position `places[t]` of the cache, and ranges count the cache's positions, those of these tokens among them.
+    ///
+    /// # Errors
+    /// When a place is not stored in the cache, or as [`LlamaModel::forward_packed`].
+    pub fn forward_packed_into(
+        &self,
+        embeddings: &Tensor,
+        positions: &[u32],
+        ranges: &[KeyRanges],
+        cache: &mut KeyValueCache,
+        places: &[u32],
+    ) -> Result<Tensor> {
+        let (positions, ranges) = (positions.to_vec(), ranges.to_vec());
+        let placement = Placement::Ranges { positions, ranges, places: Some(places.to_vec()) };
+        self.run(embeddings, &placement, Some(cache), &mut |_, _| ())
     }
 
     /// Layer `index` alone on `hidden` `[batch, tokens, hidden_size]`, placed as in [`LlamaModel::forward_packed`], which is all layers
@@ -158,8 +184,7 @@ impl LlamaModel {
         let Some(layer) = self.layers.get(index) else {
             candle_core::bail!("there is no layer {index} among {}", self.layers.len());
         };
-        let placement = Placement::Ranges { positions: positions.to_vec(), ranges: ranges.to_vec() };
-        layer.forward(hidden, &self.rotary, &placement, None)
+        layer.forward(hidden, &self.rotary, &packed(positions, ranges), None)
     }
 
     /// The final normalisation of what the last layer gives.
@@ -183,9 +208,6 @@ impl LlamaModel {
             hidden = layer.forward(&hidden, &self.rotary, placement, cached)?;
             observe(index, &hidden);
         }
-        if let Some(cache) = cache {
-            cache.advance(embeddings.dim(1)?);
-        }
         self.normalize(&hidden)
     }
 
@@ -204,7 +226,7 @@ impl LlamaModel {
             && let Some(ranges) = causal_ranges(batch, tokens, start, attention_mask)?
         {
             let positions = (start as u32..(start + tokens) as u32).collect();
-            return Ok(Placement::Ranges { positions, ranges });
+            return Ok(Placement::Ranges { positions, ranges, places: None });
         }
         Ok(Placement::Mask { start, mask: self.mask(embeddings, start, attention_mask)? })
     }
@@ -235,6 +257,10 @@ impl LlamaModel {
         let padding = (hidden_keys * lowest)?.to_dtype(dtype)?.unsqueeze(1)?.unsqueeze(1)?;
         Ok(Some(causal.broadcast_minimum(&padding)?))
     }
+}
+
+fn packed(positions: &[u32], ranges: &[KeyRanges]) -> Placement {
+    Placement::Ranges { positions: positions.to_vec(), ranges: ranges.to_vec(), places: None }
 }
 
 /// What each token sees, if the tokens that are not padding come first in every row of `attention_mask` `[batch, keys]`.

@@ -107,16 +107,13 @@ impl ReadModel {
 
     /// The hidden states of the beginning, and of the rest of `ids`.
     fn read_after(&self, beginning: &mut PromptBeginning, ids: &[i64]) -> Result<Vec<Tensor>> {
-        let rest = ids.strip_prefix(beginning.ids.as_slice());
-        let rest = rest.map(|rest| self.embed(rest)).transpose()?.flatten();
-        let Some(rest) = rest else {
-            return Err(ModelError::Prompt(
-                "the prompt does not go on behind what was read of it".to_owned(),
-            ));
-        };
-        beginning.cache.truncate(beginning.hidden.dim(1)?);
-        let states = self.language_model.forward(&rest, Some(&mut beginning.cache), None)?;
-        Ok(vec![beginning.hidden.clone(), states])
+        let rest = self.embed(beginning.rest(ids)?)?;
+        beginning.cache.truncate(beginning.positions());
+        let mut states = vec![beginning.hidden.clone()];
+        if let Some(rest) = rest {
+            states.push(self.language_model.forward(&rest, Some(&mut beginning.cache), None)?);
+        }
+        Ok(states)
     }
 
     /// Goes on behind a prompt with these states, which the cache holds.
@@ -124,39 +121,88 @@ impl ReadModel {
         &self,
         prompt: &[i64],
         cache: &mut KeyValueCache,
-        mut states: Vec<Tensor>,
+        states: Vec<Tensor>,
         max_new_tokens: usize,
         on_token: &mut dyn FnMut(TokenStep) -> ControlFlow<()>,
     ) -> Result<Generation> {
+        let mut writing = Writing::new(prompt, states, max_new_tokens)?;
+        let stop = loop {
+            let logits = self.last_logits(&[&writing])?;
+            let id = match writing.choose(self, &logits, on_token)? {
+                ControlFlow::Continue(id) => id,
+                ControlFlow::Break(stop) => break stop,
+            };
+            let Some(embedding) = self.embed(&[id])? else { break StopReason::ContextFull };
+            writing.states.push(self.language_model.forward(&embedding, Some(&mut *cache), None)?);
+        };
+        writing.finish(stop)
+    }
+
+    /// The logits of what comes next in each answer, those of one after those of the other.
+    pub(super) fn last_logits(&self, writings: &[&Writing]) -> Result<Vec<f32>> {
+        let last = |writing: &&Writing| {
+            let states = &writing.states[writing.states.len() - 1];
+            states.narrow(1, states.dim(1)? - 1, 1)
+        };
+        let last = writings.iter().map(last).collect::<candle_core::Result<Vec<_>>>()?;
+        let logits = self.language_model.logits(&Tensor::cat(&last, 1)?)?;
+        Ok(logits.flatten_all()?.to_dtype(DType::F32)?.to_vec1()?)
+    }
+}
+
+/// An answer while it is written.
+pub(super) struct Writing {
+    ids: Vec<i64>,
+    prompt_ids: usize,
+    max_new_tokens: usize,
+    probabilities: Vec<f32>,
+    /// Of all positions that were read, `[1, positions, width]` each; at least one.
+    pub(super) states: Vec<Tensor>,
+}
+
+impl Writing {
+    /// Goes on behind a prompt with these states.
+    pub(super) fn new(prompt: &[i64], states: Vec<Tensor>, max_new_tokens: usize) -> Result<Self> {
         if max_new_tokens == 0 {
             return Err(ModelError::Prompt("at least one new token must be allowed".to_owned()));
         }
-        let context = self.language_model.config().max_position_embeddings;
-        let (mut ids, mut probabilities) = (prompt.to_vec(), Vec::new());
-        let stop = loop {
-            let last = states[states.len() - 1].narrow(1, states[states.len() - 1].dim(1)? - 1, 1)?;
-            let logits =
-                self.language_model.logits(&last)?.flatten_all()?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
-            let (id, probability) = most_likely(&logits)?;
-            ids.push(id);
-            probabilities.push(probability);
-            if on_token(TokenStep { id, probability, logits: &logits }).is_break() {
-                break StopReason::Cancelled;
-            }
-            if id == i64::from(self.special.eos) {
-                break StopReason::EndOfSequence;
-            }
-            if probabilities.len() == max_new_tokens {
-                break StopReason::MaxNewTokens;
-            }
-            if cache.positions() == context {
-                break StopReason::ContextFull;
-            }
-            let Some(embedding) = self.embed(&[id])? else { break StopReason::ContextFull };
-            states.push(self.language_model.forward(&embedding, Some(&mut *cache), None)?);
-        };
+        let (ids, prompt_ids) = (prompt.to_vec(), prompt.len());
+        Ok(Self { ids, prompt_ids, max_new_tokens, probabilities: Vec::new(), states })
+    }
+
+    /// Writes the most likely id, which is to be read next, unless writing ends with it.
+    pub(super) fn choose(
+        &mut self,
+        model: &ReadModel,
+        logits: &[f32],
+        on_token: &mut dyn FnMut(TokenStep) -> ControlFlow<()>,
+    ) -> Result<ControlFlow<StopReason, i64>> {
+        let (id, probability) = most_likely(logits)?;
+        self.ids.push(id);
+        self.probabilities.push(probability);
+        let is_broken_off = on_token(TokenStep { id, probability, logits }).is_break();
+        Ok(if is_broken_off {
+            ControlFlow::Break(StopReason::Cancelled)
+        } else if id == i64::from(model.special.eos) {
+            ControlFlow::Break(StopReason::EndOfSequence)
+        } else if self.probabilities.len() == self.max_new_tokens {
+            ControlFlow::Break(StopReason::MaxNewTokens)
+        } else if self.positions() == model.language_model.config().max_position_embeddings {
+            ControlFlow::Break(StopReason::ContextFull)
+        } else {
+            ControlFlow::Continue(id)
+        })
+    }
+
+    /// How many positions were read.
+    fn positions(&self) -> usize {
+        self.states.iter().map(|states| states.dims()[1]).sum()
+    }
+
+    pub(super) fn finish(self, stop: StopReason) -> Result<Generation> {
+        let Self { ids, prompt_ids, probabilities, states, .. } = self;
         let hidden = Tensor::cat(&states, 1)?.squeeze(0)?;
-        Ok(Generation { ids, prompt_ids: prompt.len(), hidden, probabilities, stop })
+        Ok(Generation { ids, prompt_ids, hidden, probabilities, stop })
     }
 }
 
@@ -165,15 +211,28 @@ impl ReadModel {
 pub struct PromptBeginning {
     ids: Vec<i64>,
     /// `[1, positions, width]`, normalised.
-    hidden: Tensor,
+    pub(super) hidden: Tensor,
     /// Of the beginning, and of what was read or written behind it last.
-    cache: KeyValueCache,
+    pub(super) cache: KeyValueCache,
 }
 
 impl PromptBeginning {
     /// Whether a prompt begins so, and goes on.
     pub fn begins(&self, prompt: &[i64]) -> bool {
-        prompt.len() > self.ids.len() && prompt.starts_with(&self.ids)
+        self.rest(prompt).is_ok()
+    }
+
+    /// What comes behind it in a prompt.
+    pub(super) fn rest<'a>(&self, prompt: &'a [i64]) -> Result<&'a [i64]> {
+        let rest = prompt.strip_prefix(self.ids.as_slice()).filter(|rest| !rest.is_empty());
+        rest.ok_or_else(|| {
+            ModelError::Prompt("the prompt does not go on behind what was read of it".to_owned())
+        })
+    }
+
+    /// How many positions were read.
+    pub(super) fn positions(&self) -> usize {
+        self.hidden.dims()[1]
     }
 }
 

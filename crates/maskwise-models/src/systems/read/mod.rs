@@ -8,6 +8,7 @@ mod load;
 mod model;
 mod quantized;
 mod segment;
+mod together;
 mod vision_tower;
 mod write;
 
