@@ -7,6 +7,7 @@
 mod bytes;
 #[cfg(target_arch = "x86_64")]
 mod dots;
+mod lines;
 mod packed;
 mod portable;
 mod rows;
@@ -15,38 +16,34 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
-pub use packed::{Int8Weight, PackedError, SharedBytes};
+pub use lines::{PackedError, SharedBytes};
+pub use packed::Int8Weight;
+
+pub(crate) use lines::{Line, Lines};
+pub(crate) use packed::{Panels, TAIL};
+pub(crate) use rows::{Arrangement, Rows};
 
 use crate::matmul::Path;
 use rayon::prelude::*;
-use rows::Rows;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Outputs of a panel.
-const OUTPUTS: usize = 16;
+pub(crate) const OUTPUTS: usize = 16;
 /// Inputs that one instruction multiplies for each output; they lie side by side.
-const GROUP: usize = 4;
+pub(crate) const GROUP: usize = 4;
 /// Inputs are filled up with zeros to a multiple of this, the depth of a tile.
-const DEPTH: usize = 64;
+pub(crate) const DEPTH: usize = 64;
 /// Panels that are multiplied together.
-const TOGETHER: usize = 2;
+pub(crate) const TOGETHER: usize = 2;
 
 /// Inputs up to which 32 bits hold every sum.
 pub const MAX_INPUTS: usize = 1 << 16;
 
-/// A line of the processor's caches: four inputs of each of 16 outputs, or 64 activations of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(64))]
-struct Line([i8; 64]);
-
-impl Line {
-    const ZERO: Self = Self([0; 64]);
-}
-
 /// What a step is worth if the largest of these values is to be 127 of them; not a number where one of them is none. Values too small for that
 /// become zeros.
 #[inline(always)]
-fn step(values: &[f32]) -> f32 {
+pub(crate) fn step(values: &[f32]) -> f32 {
     // So that one divided by a step is finite.
     const LEAST: u32 = (127.0 * f32::MIN_POSITIVE).to_bits();
     // Without their signs, numbers are ordered as their bits are, and what is no number stands above them.
@@ -71,7 +68,7 @@ pub fn has_int8(path: Path) -> bool {
 
 /// The path of this process: the one that `MASKWISE_ISA` asks for (see [`Path::current`]) or the fastest, or the next that the processor has
 /// for eight bits.
-fn current() -> Path {
+pub(crate) fn current() -> Path {
     static CURRENT: OnceLock<Path> = OnceLock::new();
     *CURRENT.get_or_init(|| {
         let mut paths = Path::ALL.into_iter();
@@ -108,21 +105,12 @@ pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &m
     assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
     // Tiles take 16 rows and more; for few the weight's way from memory is what takes time.
     let path = if path == Path::Amx && count < FEW { Path::Avx512 } else { path };
-    let rows = Rows::quantize(input, inputs, path);
-    let output = Output { values: output.as_mut_ptr(), rows: count, columns: outputs };
+    let rows = Rows::quantize(input, inputs, Arrangement::of(path));
+    let output = Output { values: output.as_mut_ptr(), rows: count, columns: outputs, first_panel: 0 };
     let panels = weight.panels();
     let pairs = panels.count() / TOGETHER;
     let work = |first: usize| {
-        let pairs = first..(first + PIECE).min(pairs);
-        match path {
-            #[cfg(target_arch = "x86_64")]
-            Path::Amx => tiles::multiply(&rows, panels, output, pairs),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => dots::multiply(&rows, panels, output, pairs),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx2 => bytes::multiply(&rows, panels, output, pairs),
-            _ => portable::multiply(&rows, panels, output, pairs),
-        }
+        multiply(path, &rows, panels, output, first..(first + PIECE).min(pairs));
     };
     let starts = (0..pairs.div_ceil(PIECE)).into_par_iter().map(|piece| piece * PIECE);
     if crate::work::is_shared(count * outputs * inputs / OUTPUTS) {
@@ -132,20 +120,35 @@ pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &m
     }
 }
 
+/// Multiplies with some pairs of panels, by the instructions of a path that this processor has.
+pub(crate) fn multiply(path: Path, rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
+    match path {
+        #[cfg(target_arch = "x86_64")]
+        Path::Amx => tiles::multiply(rows, panels, output, pairs),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => dots::multiply(rows, panels, output, pairs),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => bytes::multiply(rows, panels, output, pairs),
+        _ => portable::multiply(rows, panels, output, pairs),
+    }
+}
+
 /// Rows below which tiles do not pay.
-const FEW: usize = 6;
+pub(crate) const FEW: usize = 6;
 /// Pairs of panels of one piece of work: their weights stay in the second-level cache while the rows pass.
-const PIECE: usize = 4;
+pub(crate) const PIECE: usize = 4;
 
 /// Where a product goes. Pieces of work write different columns of it.
 #[derive(Clone, Copy)]
-struct Output {
-    values: *mut f32,
-    rows: usize,
-    columns: usize,
+pub(crate) struct Output {
+    pub(crate) values: *mut f32,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    /// The panel of the weight that is the first of those multiplied with.
+    pub(crate) first_panel: usize,
 }
 
-// SAFETY: the pointer is to a slice that `matmul_int8_on` borrows mutably for as long as an `Output` lives; threads write different
+// SAFETY: the pointer is to a slice that a product borrows mutably for as long as an `Output` lives; threads write different
 // elements of it.
 #[allow(unsafe_code)]
 unsafe impl Send for Output {}
@@ -154,11 +157,23 @@ unsafe impl Send for Output {}
 unsafe impl Sync for Output {}
 
 impl Output {
+    /// The same for products with panels from `panel` on.
+    pub(crate) fn from_panel(self, panel: usize) -> Self {
+        Self { first_panel: panel, ..self }
+    }
+
     /// Writes what `sums` (of the panel's 16 outputs) are worth into a row.
     #[allow(unsafe_code)]
-    fn write(self, row: usize, panel: usize, sums: &[i32; OUTPUTS], row_scale: f32, scales: &[f32; OUTPUTS]) {
+    pub(crate) fn write(
+        self,
+        row: usize,
+        panel: usize,
+        sums: &[i32; OUTPUTS],
+        row_scale: f32,
+        scales: &[f32; OUTPUTS],
+    ) {
         assert!(row < self.rows);
-        let start = panel * OUTPUTS;
+        let start = (self.first_panel + panel) * OUTPUTS;
         for (column, (sum, scale)) in (start..self.columns.min(start + OUTPUTS)).zip(sums.iter().zip(scales))
         {
             // SAFETY: row and column lie inside of the output, whose length is their product; nobody else writes this column.

@@ -7,24 +7,45 @@ use rayon::prelude::*;
 /// Rows of two tiles, one below the other; there are as many lines, so that tiles may read beyond the last row.
 pub(super) const TILE_ROWS: usize = 32;
 
+/// How rounded activations lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrangement {
+    /// Row after row.
+    Rows,
+    /// Row after row, with 128 added to each step.
+    Unsigned,
+    /// 32 rows at a time, of which the first lines come first, then the second ones.
+    Tiles,
+}
+
+impl Arrangement {
+    /// What the instructions of `path` take for weights in eight bits: the dot product of AVX-512 wants one side without a sign.
+    pub(crate) fn of(path: Path) -> Self {
+        match path {
+            Path::Amx => Self::Tiles,
+            Path::Avx512 => Self::Unsigned,
+            Path::Avx2 | Path::Portable => Self::Rows,
+        }
+    }
+}
+
 /// Rows of activations, each rounded with a scale of its own.
-pub(super) struct Rows {
-    pub(super) count: usize,
+pub(crate) struct Rows {
+    pub(crate) count: usize,
     /// Lines of a row.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     lines: Vec<Line>,
-    pub(super) scales: Vec<f32>,
+    pub(crate) scales: Vec<f32>,
 }
 
 impl Rows {
-    /// Rounds rows of `inputs` values, for the instructions of `path`: row after row, or for tiles 32 rows at a time, of which the first lines
-    /// come first, then the second ones. For [`Path::Avx512`], whose instruction wants one side without a sign, 128 is added to each step.
-    pub(super) fn quantize(input: &[f32], inputs: usize, path: Path) -> Self {
+    /// Rounds rows of `inputs` values.
+    pub(crate) fn quantize(input: &[f32], inputs: usize, arrangement: Arrangement) -> Self {
         let (count, length) = (input.len() / inputs, inputs.div_ceil(DEPTH));
-        let together = if path == Path::Amx { TILE_ROWS } else { 1 };
-        let mut lines = vec![Line::ZERO; count.next_multiple_of(together) * length];
+        let together = if arrangement == Arrangement::Tiles { TILE_ROWS } else { 1 };
+        let flip = if arrangement == Arrangement::Unsigned { i8::MIN } else { 0 };
+        let mut lines = vec![Line([flip; DEPTH]); count.next_multiple_of(together) * length];
         let mut scales = vec![0.0; count];
-        let flip = if path == Path::Avx512 { i8::MIN } else { 0 };
         let round = |((lines, scales), rows): ((&mut [Line], &mut [f32]), &[f32])| {
             for (place, (scale, row)) in scales.iter_mut().zip(rows.chunks(inputs)).enumerate() {
                 *scale = round(row, lines[place..].iter_mut().step_by(together), flip);
@@ -41,7 +62,7 @@ impl Rows {
     }
 
     /// A row, if rows follow each other.
-    pub(super) fn row(&self, row: usize) -> &[Line] {
+    pub(crate) fn row(&self, row: usize) -> &[Line] {
         &self.lines[row * self.length..][..self.length]
     }
 

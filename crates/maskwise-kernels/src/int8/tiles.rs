@@ -73,7 +73,7 @@ impl Output {
         scales: &[[f32; OUTPUTS]; TOGETHER],
     ) {
         for panel in 0..TOGETHER {
-            let column = (pair * TOGETHER + panel) * OUTPUTS;
+            let column = (self.first_panel + pair * TOGETHER + panel) * OUTPUTS;
             let columns = self.columns.saturating_sub(column).min(OUTPUTS);
             let mask = ((1_u32 << columns) - 1) as u16;
             // SAFETY: 16 numbers.

@@ -3,7 +3,7 @@ use crate::ops;
 use crate::weights::{Loaded, Quantization, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::gemv;
-use maskwise_kernels::int8::{Int8Weight, MAX_INPUTS};
+use maskwise_kernels::quantized::{Bits, MAX_INPUTS, QuantizedWeight};
 use std::sync::Arc;
 
 /// Rows up to which a bf16 product on the CPU reads a large weight in its own type instead of widening it.
@@ -23,39 +23,39 @@ pub struct Linear {
 #[derive(Debug, Clone)]
 enum Weight {
     Whole(Tensor),
-    Int8(Arc<Int8Weight>),
+    Quantized(Arc<QuantizedWeight>),
 }
 
 impl Weight {
     fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
-        if !weights.has_int8() {
+        let Some(bits) = weights.quantized_bits() else {
             return Ok(Self::Whole(weights.get(&[output, input], "weight")?));
-        }
-        match weights.get_int8(output, input)? {
-            Some(weight) => Ok(Self::Int8(Arc::new(weight))),
+        };
+        match weights.get_quantized(bits, output, input)? {
+            Some(weight) => Ok(Self::Quantized(Arc::new(weight))),
             // Only the shapes matter then.
             None => Ok(Self::Whole(weights.placeholder(&[output, input])?)),
         }
     }
 
-    fn in_int8(self) -> Result<Self> {
+    fn quantized(self, bits: Bits) -> Result<Self> {
         let Self::Whole(weight) = &self else { return Ok(self) };
         let (output, input) = weight.dims2()?;
         if !ops::on_cpu_in_f32(weight) || weight.track_op() {
             candle_core::bail!(
-                "weights in eight bits need a model that computes in f32 on the cpu, and are not trained"
+                "quantized weights need a model that computes in f32 on the cpu, and are not trained"
             );
         }
         if input > MAX_INPUTS {
-            candle_core::bail!("{input} inputs are too many for eight bits; there may be {MAX_INPUTS}");
+            candle_core::bail!("{input} inputs are too many to be quantized; there may be {MAX_INPUTS}");
         }
         let values = weight.flatten_all()?.to_vec1::<f32>()?;
-        Ok(Self::Int8(Arc::new(Int8Weight::quantize(&values, output, input))))
+        Ok(Self::Quantized(Arc::new(QuantizedWeight::quantize(bits, &values, output, input))))
     }
 }
 
 impl Linear {
-    /// Loads `weight` `[output, input]`, or the same in eight bits, and `bias` `[output]`.
+    /// Loads `weight` `[output, input]`, or the same quantized, and `bias` `[output]`.
     ///
     /// # Errors
     /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
@@ -72,7 +72,7 @@ impl Linear {
         Ok(Self { weight: Weight::load(input, output, weights)?, bias: None, adapter: None })
     }
 
-    /// Loads a layer whose widths are those of its weight, which is not in eight bits; a bias is read if there is one.
+    /// Loads a layer whose widths are those of its weight, which is not quantized; a bias is read if there is one.
     ///
     /// # Errors
     /// When the weight is missing or is no matrix, or as [`Linear::load`].
@@ -96,8 +96,8 @@ impl Linear {
                 ops::with_gradient_to_input(x, weight, bias, |x| self.product_in_bf16(x, weight))?
             }
             Weight::Whole(weight) => ops::linear(x, weight, bias)?,
-            Weight::Int8(weight) => {
-                let product = ops::int8_product(x, weight)?;
+            Weight::Quantized(weight) => {
+                let product = ops::quantized_product(x, weight)?;
                 match bias {
                     Some(bias) => product.broadcast_add(bias)?,
                     None => product,
@@ -133,14 +133,14 @@ impl Linear {
         self.adapter = Some(adapter);
     }
 
-    /// The same layer with its weight kept as `quantization` says; what is in eight bits stays so.
+    /// The same layer with its weight kept as `quantization` says; what is quantized stays so.
     ///
     /// # Errors
-    /// For eight bits when the weight is trained, is not f32 on the CPU or has too many inputs.
+    /// For few bits when the weight is trained, is not f32 on the CPU or has too many inputs.
     pub fn quantized(self, quantization: Quantization) -> Loaded<Self> {
-        let weight = match quantization {
-            Quantization::None => self.weight,
-            Quantization::Int8 => self.weight.in_int8()?,
+        let weight = match quantization.bits() {
+            None => self.weight,
+            Some(bits) => self.weight.quantized(bits)?,
         };
         Ok(Self { weight, ..self })
     }
@@ -149,7 +149,7 @@ impl Linear {
     pub fn output(&self) -> usize {
         match &self.weight {
             Weight::Whole(weight) => weight.dims()[0],
-            Weight::Int8(weight) => weight.outputs(),
+            Weight::Quantized(weight) => weight.outputs(),
         }
     }
 }
@@ -260,16 +260,18 @@ mod tests {
     }
 
     #[test]
-    fn eight_bits_are_close() {
+    fn few_bits_are_close() {
         let whole = layer(DType::F32);
-        let rounded = whole.clone().quantized(Quantization::Int8).unwrap();
-        assert_eq!(rounded.output(), 9);
         let x = varied(&[2, 3, 5], 3);
-        let (whole, rounded) = (whole.forward(&x).unwrap(), rounded.forward(&x).unwrap());
-        assert_eq!(rounded.dims(), &[2, 3, 9]);
-        let error = (whole - rounded).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
-        let error = error.to_scalar::<f32>().unwrap();
-        assert!(error > 0.0 && error < 0.03, "{error}");
+        for (quantization, bound) in [(Quantization::Int8, 0.03), (Quantization::Int4, 0.2)] {
+            let rounded = whole.clone().quantized(quantization).unwrap();
+            assert_eq!(rounded.output(), 9);
+            let (whole, rounded) = (whole.forward(&x).unwrap(), rounded.forward(&x).unwrap());
+            assert_eq!(rounded.dims(), &[2, 3, 9]);
+            let error = (whole - rounded).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            let error = error.to_scalar::<f32>().unwrap();
+            assert!(error > 0.0 && error < bound, "{quantization} {error}");
+        }
         assert!(layer(DType::BF16).quantized(Quantization::Int8).is_err());
         let trained = Var::from_tensor(&varied(&[9, 5], 1)).unwrap();
         let weight = Weight::Whole(trained.as_tensor().clone());

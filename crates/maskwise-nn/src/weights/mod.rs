@@ -27,7 +27,7 @@ pub use combine::{Filtered, InMemory, Merged, Renamed};
 pub use diagnose::{Finding, Problem, looks_untrained};
 pub use error::{MisShaped, WeightsError};
 pub use index::{open_bytes, open_checkpoint, open_file, open_files};
-pub use quantized::{Quantization, Quantized, is_int8};
+pub use quantized::{Quantization, Quantized};
 pub use safetensors::SafetensorsFile;
 pub use source::{TensorInfo, TensorSource};
 pub use torch_file::TorchFile;

@@ -115,7 +115,7 @@ impl TrainedWeights {
     /// Reads the weights of `files` from its folder.
     ///
     /// # Errors
-    /// When the files are damaged or do not fit, a part that is to be trained is not there, or weights are to be kept in eight bits.
+    /// When the files are damaged or do not fit, a part that is to be trained is not there, or weights are to be kept in few bits.
     pub fn read(
         files: &ModelFiles,
         config: &TrainedWeightsConfig,
@@ -124,7 +124,7 @@ impl TrainedWeights {
         let types = config.types;
         if !types.quantization.is_none() || !files.stored_quantization()?.is_none() {
             let reason =
-                "weights in eight bits cannot be trained; start from the model that they were rounded from";
+                "quantized weights cannot be trained; start from the model that they were rounded from";
             return Err(TrainError::setting("model", reason));
         }
         files.check_shapes()?;

@@ -112,7 +112,7 @@ fn language(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<(
     config.num_hidden_layers = layers;
     let shapes = read_shapes(&config, options.sam.size());
     let quantized = options.quantization.language;
-    // In eight bits it computes in f32.
+    // A quantized one computes in f32.
     let dtype = if quantized == Quantization::None { types.language } else { DType::F32 };
     Ok((LlamaModel::load(&config, &weights(&shapes, dtype, quantized))?, dtype))
 }
@@ -167,7 +167,12 @@ fn decode(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<Sta
     let (width, inner, depth) =
         (config.hidden_size as f64, config.intermediate_size as f64, config.num_hidden_layers as f64);
     let size = dtype.size_in_bytes() as f64;
-    let stored = if options.quantization.language == Quantization::None { size } else { 1.0 };
+    let stored = match options.quantization.language {
+        Quantization::None => size,
+        Quantization::Int8 => 1.0,
+        // Four bits, and sixteen for each 32 of them.
+        Quantization::Int4 => 4.5 / 8.0,
+    };
     let cached = 2.0 * (options.prompt as f64 + tokens / 2.0) * width * size;
     let head_bytes = width * config.vocab_size as f64 * size;
     let values = 4.0 * width * width + 3.0 * width * inner;
