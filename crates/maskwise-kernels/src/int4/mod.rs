@@ -14,18 +14,13 @@ mod tests;
 
 pub use packed::Int4Weight;
 
-use crate::int8::{self, Arrangement, DEPTH, Line, OUTPUTS, Output, Panels, Rows, TOGETHER, has_int8};
+use crate::int8::{self, Arrangement, DEPTH, Line, OUTPUTS, Output, Panels, Rows, TOGETHER, has_int8, share};
 use crate::matmul::Path;
 use packed::{Chunks, GROUP_INPUTS};
-use rayon::prelude::*;
 use std::cell::RefCell;
-use std::ops::Range;
 
 /// Rows up to which weights are multiplied as they lie; for more they are first put into eight bits, a few panels at a time.
 const FEW: usize = 24;
-
-/// Pairs of panels of one piece of work.
-const PIECE: usize = int8::PIECE;
 
 /// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, with the input rounded row by row, on the threads of the current pool.
 ///
@@ -53,26 +48,28 @@ pub fn matmul_int4_on(path: Path, input: &[f32], weight: &Int4Weight, output: &m
     }
     let count = output.len() / outputs;
     assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
-    let output = Output { values: output.as_mut_ptr(), rows: count, columns: outputs, first_panel: 0 };
+    let chunks = weight.chunks();
     if count <= FEW && path != Path::Portable {
-        few_rows(path, &FewRows::quantize(input, inputs), weight.chunks(), output);
+        let rows = FewRows::quantize(input, inputs);
+        Output::of(&rows.rows, output, outputs, |output| few_rows(path, &rows, chunks, output));
     } else {
         let path = if path == Path::Amx && count < int8::FEW { Path::Avx512 } else { path };
         let rows = Rows::quantize(input, inputs, Arrangement::of(path));
-        let chunks = weight.chunks();
-        share(chunks.count() / TOGETHER, count * outputs * inputs, |pairs| {
-            with_lines(|lines| {
-                let panels = pairs.start * TOGETHER..pairs.end * TOGETHER;
-                let length = chunks.unpack(panels.clone(), lines);
-                let output = output.from_panel(panels.start);
-                int8::multiply(path, &rows, Panels::new(lines, length), output, 0..pairs.len());
+        Output::of(&rows, output, outputs, |output| {
+            share(chunks.count() / TOGETHER, rows.count * outputs * inputs, |pairs| {
+                with_lines(|lines| {
+                    let panels = pairs.start * TOGETHER..pairs.end * TOGETHER;
+                    let length = chunks.unpack(panels.clone(), lines);
+                    let output = output.from_panel(panels.start);
+                    int8::multiply(path, &rows, Panels::new(lines, length), output, 0..pairs.len());
+                });
             });
         });
     }
 }
 
 fn few_rows(path: Path, rows: &FewRows, chunks: Chunks, output: Output) {
-    share(chunks.count() / TOGETHER, rows.rows.count * output.columns * chunks.inputs(), |pairs| {
+    share(chunks.count() / TOGETHER, rows.rows.count * output.columns() * chunks.inputs(), |pairs| {
         let panels = pairs.start * TOGETHER..pairs.end * TOGETHER;
         match path {
             #[cfg(target_arch = "x86_64")]
@@ -82,17 +79,6 @@ fn few_rows(path: Path, rows: &FewRows, chunks: Chunks, output: Output) {
             _ => unreachable!("the portable path unpacks"),
         }
     });
-}
-
-/// Runs `work` on pieces of the pairs of panels, on several threads if there are enough `products`.
-fn share(pairs: usize, products: usize, work: impl Fn(Range<usize>) + Sync) {
-    let piece = |piece: usize| work(piece * PIECE..((piece + 1) * PIECE).min(pairs));
-    let pieces = 0..pairs.div_ceil(PIECE);
-    if crate::work::is_shared(products / OUTPUTS) {
-        pieces.into_par_iter().for_each(piece);
-    } else {
-        pieces.for_each(piece);
-    }
 }
 
 /// Lends `work` lines of this thread, which are kept for the next caller. Their content is arbitrary.

@@ -1,5 +1,6 @@
 use super::*;
-use crate::int8::{GROUP, MAX_INPUTS, PackedError, SharedBytes, step};
+use crate::int8::{GROUP, MAX_INPUTS, PackedError, SharedBytes, remainder, step};
+use crate::matmul::{Precision, with_precision};
 use proptest::prelude::*;
 
 fn varied(count: usize, seed: usize) -> Vec<f32> {
@@ -10,26 +11,33 @@ fn paths() -> impl Iterator<Item = Path> {
     Path::ALL.into_iter().filter(|path| has_int8(*path))
 }
 
-/// The product of the rounded operands in integers, scaled in the same order.
-fn expected(input: &[f32], weight: &Int4Weight) -> Vec<f32> {
-    let (inputs, outputs) = (weight.inputs(), weight.outputs());
+/// The product of the rounded operands in integers, scaled in the same order; of rows in two digits if `both` says so.
+fn expected(input: &[f32], weight: &Int4Weight, both: impl Fn(usize) -> bool) -> Vec<f32> {
     let chunks = weight.chunks();
     let mut lines = Vec::new();
     let length = chunks.unpack(0..chunks.count(), &mut lines);
-    let mut output = Vec::new();
-    for row in input.chunks(inputs) {
+    let at = |column: usize, input: usize| {
+        let line = &lines[column / OUTPUTS * length + input / GROUP];
+        i32::from(line.0[column % OUTPUTS * GROUP + input % GROUP])
+    };
+    let scale_of = |column: usize| chunks.scales(column / OUTPUTS)[column % OUTPUTS];
+    let product = |row: &[f32]| -> Vec<f32> {
         let scale = step(row);
         let steps: Vec<i32> =
             row.iter().map(|value| (value * (1.0 / scale)).round_ties_even() as i32).collect();
-        for column in 0..outputs {
-            let (panel, place) = (column / OUTPUTS, column % OUTPUTS);
-            let lines = &lines[panel * length..];
-            let at = |input: usize| i32::from(lines[input / GROUP].0[place * GROUP + input % GROUP]);
-            let sum: i32 = steps.iter().enumerate().map(|(input, step)| step * at(input)).sum();
-            output.push(sum as f32 * scale * chunks.scales(panel)[place]);
+        let sum =
+            |column| steps.iter().enumerate().map(|(input, step)| step * at(column, input)).sum::<i32>();
+        (0..weight.outputs()).map(|column| sum(column) as f32 * scale * scale_of(column)).collect()
+    };
+    let rows = input.chunks(weight.inputs()).enumerate();
+    rows.flat_map(|(number, row)| {
+        let first = product(row);
+        if !both(number) {
+            return first;
         }
-    }
-    output
+        first.iter().zip(product(&remainder(row, step(row)))).map(|(first, second)| first + second).collect()
+    })
+    .collect()
 }
 
 proptest! {
@@ -40,12 +48,15 @@ proptest! {
     ) {
         let input = varied(rows * inputs, seed);
         let weight = Int4Weight::quantize(&varied(outputs * inputs, seed + 1), outputs, inputs);
-        let expected = expected(&input, &weight);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        for path in paths() {
-            let mut output = vec![f32::NAN; rows * outputs];
-            pool.install(|| matmul_int4_on(path, &input, &weight, &mut output));
-            prop_assert_eq!(&output, &expected, "{:?}", path);
+        for precision in [Precision::Highest, Precision::Medium] {
+            let expected = expected(&input, &weight, |_| precision == Precision::Highest);
+            for path in paths() {
+                let mut output = vec![f32::NAN; rows * outputs];
+                let product = || matmul_int4_on(path, &input, &weight, &mut output);
+                pool.install(|| with_precision(precision, product));
+                prop_assert_eq!(&output, &expected, "{:?} {:?}", path, precision);
+            }
         }
     }
 }
@@ -57,7 +68,7 @@ fn sizes_at_the_edges() {
             let weight = Int4Weight::quantize(&varied(outputs * inputs, 5), outputs, inputs);
             for rows in [0, 1, 2, 3, 4, 7, FEW, FEW + 1, 33] {
                 let input = varied(rows * inputs, 6);
-                let expected = expected(&input, &weight);
+                let expected = expected(&input, &weight, |_| true);
                 for path in paths() {
                     let mut output = vec![f32::NAN; rows * outputs];
                     matmul_int4_on(path, &input, &weight, &mut output);

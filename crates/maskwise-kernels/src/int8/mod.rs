@@ -1,13 +1,15 @@
 //! Products of weights in eight bits with activations that are rounded to eight bits, row by row.
 //!
-//! A weight is symmetric with a scale for each output; activations are rounded when they come, symmetric with a scale for each row. Sums
-//! are integers, so that every path gives the same bits.
+//! A weight is symmetric with a scale for each output; activations are rounded when they come, symmetric with a scale for each row. What that
+//! leaves of a row is rounded and multiplied as well, a second digit, where few large values leave the others few steps, and of every row in
+//! [`crate::matmul::Precision::Highest`]. Sums are integers, so that every path gives the same bits.
 
 #[cfg(target_arch = "x86_64")]
 mod bytes;
 #[cfg(target_arch = "x86_64")]
 mod dots;
 mod lines;
+mod output;
 mod packed;
 mod portable;
 mod rows;
@@ -20,7 +22,10 @@ pub use lines::{PackedError, SharedBytes};
 pub use packed::Int8Weight;
 
 pub(crate) use lines::{Line, Lines};
+pub(crate) use output::Output;
 pub(crate) use packed::{Panels, TAIL};
+#[cfg(test)]
+pub(crate) use rows::remainder;
 pub(crate) use rows::{Arrangement, Rows};
 
 use crate::matmul::Path;
@@ -106,17 +111,22 @@ pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &m
     // Tiles take 16 rows and more; for few the weight's way from memory is what takes time.
     let path = if path == Path::Amx && count < FEW { Path::Avx512 } else { path };
     let rows = Rows::quantize(input, inputs, Arrangement::of(path));
-    let output = Output { values: output.as_mut_ptr(), rows: count, columns: outputs, first_panel: 0 };
     let panels = weight.panels();
-    let pairs = panels.count() / TOGETHER;
-    let work = |first: usize| {
-        multiply(path, &rows, panels, output, first..(first + PIECE).min(pairs));
-    };
-    let starts = (0..pairs.div_ceil(PIECE)).into_par_iter().map(|piece| piece * PIECE);
-    if crate::work::is_shared(count * outputs * inputs / OUTPUTS) {
-        starts.for_each(work);
+    Output::of(&rows, output, outputs, |output| {
+        share(panels.count() / TOGETHER, rows.count * outputs * inputs, |pairs| {
+            multiply(path, &rows, panels, output, pairs);
+        });
+    });
+}
+
+/// Runs `work` on pieces of the pairs of panels, on several threads if there are enough `products`.
+pub(crate) fn share(pairs: usize, products: usize, work: impl Fn(Range<usize>) + Sync) {
+    let piece = |piece: usize| work(piece * PIECE..((piece + 1) * PIECE).min(pairs));
+    let pieces = 0..pairs.div_ceil(PIECE);
+    if crate::work::is_shared(products / OUTPUTS) {
+        pieces.into_par_iter().for_each(piece);
     } else {
-        (0..pairs).step_by(PIECE).for_each(work);
+        pieces.for_each(piece);
     }
 }
 
@@ -137,47 +147,3 @@ pub(crate) fn multiply(path: Path, rows: &Rows, panels: Panels, output: Output, 
 pub(crate) const FEW: usize = 6;
 /// Pairs of panels of one piece of work: their weights stay in the second-level cache while the rows pass.
 pub(crate) const PIECE: usize = 4;
-
-/// Where a product goes. Pieces of work write different columns of it.
-#[derive(Clone, Copy)]
-pub(crate) struct Output {
-    pub(crate) values: *mut f32,
-    pub(crate) rows: usize,
-    pub(crate) columns: usize,
-    /// The panel of the weight that is the first of those multiplied with.
-    pub(crate) first_panel: usize,
-}
-
-// SAFETY: the pointer is to a slice that a product borrows mutably for as long as an `Output` lives; threads write different
-// elements of it.
-#[allow(unsafe_code)]
-unsafe impl Send for Output {}
-// SAFETY: as above.
-#[allow(unsafe_code)]
-unsafe impl Sync for Output {}
-
-impl Output {
-    /// The same for products with panels from `panel` on.
-    pub(crate) fn from_panel(self, panel: usize) -> Self {
-        Self { first_panel: panel, ..self }
-    }
-
-    /// Writes what `sums` (of the panel's 16 outputs) are worth into a row.
-    #[allow(unsafe_code)]
-    pub(crate) fn write(
-        self,
-        row: usize,
-        panel: usize,
-        sums: &[i32; OUTPUTS],
-        row_scale: f32,
-        scales: &[f32; OUTPUTS],
-    ) {
-        assert!(row < self.rows);
-        let start = (self.first_panel + panel) * OUTPUTS;
-        for (column, (sum, scale)) in (start..self.columns.min(start + OUTPUTS)).zip(sums.iter().zip(scales))
-        {
-            // SAFETY: row and column lie inside of the output, whose length is their product; nobody else writes this column.
-            unsafe { self.values.add(row * self.columns + column).write(*sum as f32 * row_scale * scale) };
-        }
-    }
-}

@@ -33,7 +33,7 @@ pub(super) fn is_available() -> bool {
 #[allow(unsafe_code)]
 pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
     assert!(is_available() && super::dots::is_available(), "no AMX tiles for bytes");
-    assert_eq!(rows.count, output.rows);
+    assert_eq!(rows.count, output.rows());
     let tiles = Tiles::configure();
     let mut sums = vec![Sums([[[0; OUTPUTS]; TOGETHER]; ROWS]); pairs.len()];
     for first in (0..rows.count).step_by(ROWS) {
@@ -73,8 +73,8 @@ impl Output {
         scales: &[[f32; OUTPUTS]; TOGETHER],
     ) {
         for panel in 0..TOGETHER {
-            let column = (self.first_panel + pair * TOGETHER + panel) * OUTPUTS;
-            let columns = self.columns.saturating_sub(column).min(OUTPUTS);
+            let column = self.first_column(pair * TOGETHER + panel);
+            let columns = self.columns().saturating_sub(column).min(OUTPUTS);
             let mask = ((1_u32 << columns) - 1) as u16;
             // SAFETY: 16 numbers.
             let scales = unsafe { _mm512_loadu_ps(scales[panel].as_ptr()) };
@@ -84,7 +84,7 @@ impl Output {
                 unsafe {
                     let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums[panel].as_ptr().cast()));
                     let value = _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(*row_scale)), scales);
-                    let at = self.values.add((first + row) * self.columns).wrapping_add(column);
+                    let at = self.row(first + row).wrapping_add(column);
                     _mm512_mask_storeu_ps(at, mask, value);
                 }
             }
