@@ -105,3 +105,10 @@ impl QuantizedWeight {
         }
     }
 }
+
+/// The arranged bytes.
+impl AsRef<[u8]> for QuantizedWeight {
+    fn as_ref(&self) -> &[u8] {
+        self.as_bytes()
+    }
+}

@@ -14,7 +14,7 @@ mod tests;
 
 pub use packed::Int4Weight;
 
-use crate::int8::{self, Arrangement, DEPTH, Line, OUTPUTS, Output, Panels, Rows, TOGETHER, has_int8, share};
+use crate::int8::{self, Arrangement, DEPTH, Line, Output, Panels, Rows, TOGETHER, has_int8, share};
 use crate::matmul::Path;
 use packed::{Chunks, GROUP_INPUTS};
 use std::cell::RefCell;

@@ -1,5 +1,5 @@
 use super::*;
-use crate::int8::{GROUP, MAX_INPUTS, PackedError, SharedBytes, remainder, step};
+use crate::int8::{GROUP, MAX_INPUTS, OUTPUTS, PackedError, SharedBytes, remainder, step};
 use crate::matmul::{Precision, with_precision};
 use proptest::prelude::*;
 

@@ -4,9 +4,11 @@ use super::error::{MisShaped, WeightsError};
 use super::source::{TensorInfo, TensorSource};
 use super::{Loaded, Weights};
 use candle_core::{DType, Device, Tensor};
+use maskwise_kernels::int8::SharedBytes;
 use maskwise_kernels::quantized::{Bits, MAX_INPUTS, QuantizedWeight};
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 /// How the weights of large linear layers are kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -146,15 +148,28 @@ impl TensorSource for Quantized {
         let Some(original) = self.originals.get(name) else {
             return self.source.read(name, dtype, device);
         };
+        let quantized = self.quantize(name, original)?;
+        let shape = &original.bits.packed_shape(quantized.outputs(), quantized.inputs());
+        let tensor = Tensor::from_slice(quantized.as_bytes(), shape, device);
+        tensor.and_then(|tensor| tensor.to_dtype(dtype)).map_err(|error| WeightsError::tensor(name, error))
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        match self.originals.get(name) {
+            Some(original) => Ok(Some(Arc::new(self.quantize(name, original)?))),
+            None => self.source.bytes(name),
+        }
+    }
+}
+
+impl Quantized {
+    fn quantize(&self, name: &str, original: &Original) -> Result<QuantizedWeight, WeightsError> {
         let failed = |error| WeightsError::tensor(name, error);
         let weight = self.source.read(&original.name, DType::F32, &Device::Cpu)?;
         let (outputs, inputs) = weight.dims2().map_err(failed)?;
         let values = weight.flatten_all().and_then(|weight| weight.to_vec1::<f32>()).map_err(failed)?;
         drop(weight);
-        let quantized = QuantizedWeight::quantize(original.bits, &values, outputs, inputs);
-        let shape = &original.bits.packed_shape(outputs, inputs);
-        let tensor = Tensor::from_slice(quantized.as_bytes(), shape, device);
-        tensor.and_then(|tensor| tensor.to_dtype(dtype)).map_err(failed)
+        Ok(QuantizedWeight::quantize(original.bits, &values, outputs, inputs))
     }
 }
 

@@ -1,0 +1,104 @@
+//! Where products with quantized weights go.
+
+use super::OUTPUTS;
+use super::rows::Rows;
+use rayon::prelude::*;
+
+/// Where a product goes. Pieces of work write different columns of it.
+#[derive(Clone, Copy)]
+pub(crate) struct Output {
+    values: *mut f32,
+    rows: usize,
+    /// As `values`, of the rows that stand behind those: products of what the first digit of a row leaves.
+    remainders: *mut f32,
+    /// How many those are.
+    remaining: usize,
+    columns: usize,
+    /// The panel of the weight that is the first of those multiplied with.
+    first_panel: usize,
+}
+
+// SAFETY: the pointers are to slices that `Output::of` borrows mutably for as long as an `Output` lives; threads write different elements of
+// them.
+#[allow(unsafe_code)]
+unsafe impl Send for Output {}
+
+// SAFETY: as above.
+#[allow(unsafe_code)]
+unsafe impl Sync for Output {}
+
+impl Output {
+    /// Has `multiply` write the product of `rows` with a weight of `columns` outputs, and adds up the digits of rows that have two.
+    pub(crate) fn of(rows: &Rows, output: &mut [f32], columns: usize, multiply: impl FnOnce(Self)) {
+        let remaining = rows.remainders.len();
+        assert_eq!((rows.count - remaining) * columns, output.len());
+        crate::work::with_scratch(remaining * columns, |remainders| {
+            multiply(Self {
+                values: output.as_mut_ptr(),
+                rows: rows.count - remaining,
+                remainders: remainders.as_mut_ptr(),
+                remaining,
+                columns,
+                first_panel: 0,
+            });
+            let mut of_row = vec![None; rows.count - remaining];
+            for (row, remainder) in rows.remainders.iter().zip(remainders.chunks(columns)) {
+                of_row[*row] = Some(remainder);
+            }
+            if remaining > 0 {
+                output.par_chunks_mut(columns).zip(of_row).for_each(|(sums, remainder)| {
+                    for (sum, value) in sums.iter_mut().zip(remainder.unwrap_or_default()) {
+                        *sum += value;
+                    }
+                });
+            }
+        });
+    }
+
+    /// The same for products with panels from `panel` on.
+    pub(crate) fn from_panel(self, panel: usize) -> Self {
+        Self { first_panel: panel, ..self }
+    }
+
+    /// How many rows are written.
+    pub(super) fn rows(self) -> usize {
+        self.rows + self.remaining
+    }
+
+    /// Columns of the product.
+    pub(crate) fn columns(self) -> usize {
+        self.columns
+    }
+
+    /// The column that is the first of a panel's.
+    pub(super) fn first_column(self, panel: usize) -> usize {
+        (self.first_panel + panel) * OUTPUTS
+    }
+
+    /// Where a row begins.
+    pub(super) fn row(self, row: usize) -> *mut f32 {
+        match row.checked_sub(self.rows) {
+            None => self.values.wrapping_add(row * self.columns),
+            Some(remainder) => self.remainders.wrapping_add(remainder * self.columns),
+        }
+    }
+
+    /// Writes what `sums` (of the panel's 16 outputs) are worth into a row.
+    #[allow(unsafe_code)]
+    pub(crate) fn write(
+        self,
+        row: usize,
+        panel: usize,
+        sums: &[i32; OUTPUTS],
+        row_scale: f32,
+        scales: &[f32; OUTPUTS],
+    ) {
+        assert!(row < self.rows());
+        let (start, values) = (self.first_column(panel), self.row(row));
+        for (column, (sum, scale)) in (start..self.columns.min(start + OUTPUTS)).zip(sums.iter().zip(scales))
+        {
+            // SAFETY: row and column lie inside of the output; nobody else writes this column.
+            unsafe { values.add(column).write(*sum as f32 * row_scale * scale) };
+        }
+    }
+}
