@@ -128,15 +128,19 @@ impl Segmenter {
             let reason = "quantized weights run on the cpu only; leave out the device";
             return Err(Error::Device(reason.to_owned()));
         }
-        let language = match quantization.language {
-            Quantization::None => options.dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters)),
-            Quantization::Int8 | Quantization::Int4 => in_f32(options.dtype, "the language model")?,
+        let language = match quantization.language.bits() {
+            None => options.dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters)),
+            Some(_) => in_f32(options.dtype, "the language model")?,
         };
         let mut types = options.mode.types(language, options.device);
         types.vision =
             part_type(options.vision_dtype, quantization.vision, types.vision, "the vision tower")?;
         types.sam = part_type(options.sam_dtype, quantization.sam, types.sam, "SAM")?;
-        types.quantization = quantization;
+        types.quantization = PartQuantization {
+            language: quantization.language,
+            vision: options.mode.kept(quantization.vision),
+            sam: options.mode.kept(quantization.sam),
+        };
         let model = files.load(LoadOptions {
             types,
             device,
@@ -152,9 +156,9 @@ impl Segmenter {
             revision: source.revision(&environment),
             config_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             system: files.system.system,
-            dtype: match quantization.language {
-                Quantization::None => language.to_string(),
-                quantization => quantization.to_string(),
+            dtype: match quantization.language.bits() {
+                None => language.to_string(),
+                Some(_) => quantization.language.to_string(),
             },
             mode: options.mode.to_string(),
             device: options.device.to_string(),
@@ -252,9 +256,9 @@ fn part_type(
     otherwise: DType,
     part: &str,
 ) -> Result<DType> {
-    match quantization {
-        Quantization::None => Ok(asked.map_or(otherwise, DtypeChoice::dtype)),
-        Quantization::Int8 | Quantization::Int4 => Ok(in_f32(asked, part)?.dtype()),
+    match quantization.bits() {
+        None => Ok(asked.map_or(otherwise, DtypeChoice::dtype)),
+        Some(_) => Ok(in_f32(asked, part)?.dtype()),
     }
 }
 

@@ -3,6 +3,7 @@ use crate::ops;
 use crate::weights::{Loaded, Quantization, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::gemv;
+use maskwise_kernels::matmul::{Matrix, PackedRight};
 use maskwise_kernels::quantized::{Bits, MAX_INPUTS, QuantizedWeight};
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ pub struct Linear {
 enum Weight {
     Whole(Tensor),
     Quantized(Arc<QuantizedWeight>),
+    /// In bf16, `[in, out]`.
+    Arranged(Arc<PackedRight>),
 }
 
 impl Weight {
@@ -35,6 +38,20 @@ impl Weight {
             Some(weight) => Ok(Self::Quantized(Arc::new(weight))),
             // Only the shapes matter then.
             None => Ok(Self::Whole(weights.placeholder(&[output, input])?)),
+        }
+    }
+
+    /// In bf16 for the processor's tiles, where there are some and the model computes in f32 on it.
+    fn arranged(self) -> Result<Self> {
+        match &self {
+            Self::Whole(weight)
+                if ops::on_cpu_in_f32(weight) && !weight.track_op() && ops::bf16_products_pay() =>
+            {
+                let (output, input) = weight.dims2()?;
+                let values = weight.flatten_all()?.to_vec1::<f32>()?;
+                Ok(Self::Arranged(Arc::new(PackedRight::new(Matrix::new(&values, output, input).t()))))
+            }
+            _ => Ok(self),
         }
     }
 
@@ -96,6 +113,7 @@ impl Linear {
                 ops::with_gradient_to_input(x, weight, bias, |x| self.product_in_bf16(x, weight))?
             }
             Weight::Whole(weight) => ops::linear(x, weight, bias)?,
+            Weight::Arranged(weight) => ops::arranged_product(x, weight, bias)?,
             Weight::Quantized(weight) => {
                 let product = ops::quantized_product(x, weight)?;
                 match bias {
@@ -133,14 +151,16 @@ impl Linear {
         self.adapter = Some(adapter);
     }
 
-    /// The same layer with its weight kept as `quantization` says; what is quantized stays so.
+    /// The same layer with its weight kept as `quantization` says; what is quantized or arranged stays so.
     ///
     /// # Errors
     /// For few bits when the weight is trained, is not f32 on the CPU or has too many inputs.
     pub fn quantized(self, quantization: Quantization) -> Loaded<Self> {
-        let weight = match quantization.bits() {
-            None => self.weight,
-            Some(bits) => self.weight.quantized(bits)?,
+        let weight = match quantization {
+            Quantization::None => self.weight,
+            Quantization::Bf16 => self.weight.arranged()?,
+            Quantization::Int8 => self.weight.quantized(Bits::Eight)?,
+            Quantization::Int4 => self.weight.quantized(Bits::Four)?,
         };
         Ok(Self { weight, ..self })
     }
@@ -150,6 +170,7 @@ impl Linear {
         match &self.weight {
             Weight::Whole(weight) => weight.dims()[0],
             Weight::Quantized(weight) => weight.outputs(),
+            Weight::Arranged(weight) => weight.columns(),
         }
     }
 }
@@ -256,6 +277,22 @@ mod tests {
         let wide = |tensor: Tensor| tensor.to_dtype(DType::F32).unwrap().to_vec2::<f32>().unwrap();
         for (many, few) in wide(many.narrow(0, 4, 3).unwrap()).concat().iter().zip(wide(few).concat()) {
             assert!((many - few).abs() <= 0.01 * many.abs().max(0.1), "{many} {few}");
+        }
+    }
+
+    /// Arranged once, a layer computes what it computes with products of bf16.
+    #[test]
+    fn an_arranged_weight_changes_no_bit() {
+        let weight = Weight::Whole(varied(&[70, 90], 1));
+        let whole = Linear { weight, bias: Some(varied(&[70], 2)), adapter: None };
+        let arranged = whole.clone().quantized(Quantization::Bf16).unwrap();
+        assert_eq!(arranged.output(), 70);
+        let x = varied(&[2, 40, 90], 3);
+        let values =
+            |layer: &Linear| layer.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&arranged), ops::with_precision(ops::Precision::Medium, || values(&whole)));
+        if matches!(arranged.weight, Weight::Arranged(_)) {
+            assert_ne!(values(&arranged), values(&whole));
         }
     }
 

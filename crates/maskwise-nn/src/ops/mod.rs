@@ -12,6 +12,7 @@
 //! - products of activations of at most 16³ multiplications round every product and every partial sum ([`matmul`]).
 
 mod activation;
+mod arranged;
 mod attention;
 #[cfg(test)]
 mod bf16_tests;
@@ -29,6 +30,7 @@ mod scalar;
 mod softmax;
 
 pub use activation::{gelu_erf, quick_gelu, relu, sigmoid, silu, silu_times};
+pub use arranged::arranged_product;
 pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
 pub use convolution::{conv_transpose_2x2, conv_transpose_2x2_rows, conv2d, patch_embedding};
 pub use linear::linear;

@@ -34,6 +34,7 @@ pub use torch_file::TorchFile;
 pub use write::{DEFAULT_SHARD_BYTES, TensorPlan, write_safetensors, write_sharded};
 
 pub use maskwise_kernels::int8::SharedBytes;
+pub use maskwise_kernels::quantized::Bits;
 
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeSet;

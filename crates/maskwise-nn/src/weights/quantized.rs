@@ -16,6 +16,9 @@ pub enum Quantization {
     /// In the type of the model.
     #[default]
     None,
+    /// Rounded to bf16 when they are loaded and arranged for the processor's tiles, for models that compute in f32 with
+    /// [`Precision::Medium`](crate::ops::Precision::Medium); on a processor without tiles, or another device, as `None`.
+    Bf16,
     /// In eight bits, symmetric with a scale for each output, multiplied with inputs that are rounded to eight bits row by row; on the CPU, for
     /// models that compute in f32. Weights are not trained then.
     Int8,
@@ -27,7 +30,7 @@ impl Quantization {
     /// How many bits a weight takes, if there are fewer than in the type of the model.
     pub fn bits(self) -> Option<Bits> {
         match self {
-            Self::None => None,
+            Self::None | Self::Bf16 => None,
             Self::Int8 => Some(Bits::Eight),
             Self::Int4 => Some(Bits::Four),
         }
@@ -47,6 +50,7 @@ impl fmt::Display for Quantization {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
             Self::None => "none",
+            Self::Bf16 => "bf16",
             Self::Int8 => "int8",
             Self::Int4 => "int4",
         })
