@@ -5,7 +5,7 @@
 
 use maskwise_kernels::int4::{Int4Weight, matmul_int4_on};
 use maskwise_kernels::int8::{Int8Weight, has_int8, matmul_int8_on};
-use maskwise_kernels::matmul::{Matrix, MatrixMut, Path, Write, matmul};
+use maskwise_kernels::matmul::{Matrix, MatrixMut, Path, Precision, Write, matmul, with_precision};
 use std::time::Instant;
 
 /// Rows, inputs and outputs: a token, a few and a prompt of 640 at the layers of LLaMA-7B.
@@ -61,11 +61,19 @@ fn main() {
             };
             for path in Path::ALL.into_iter().filter(|path| has_int8(*path)) {
                 let seconds = pool.install(|| {
-                    median(|number| matmul_int8_on(path, &input, &weights[number % copies], &mut output))
+                    median(|number| {
+                        with_precision(Precision::Medium, || {
+                            matmul_int8_on(path, &input, &weights[number % copies], None, &mut output)
+                        });
+                    })
                 });
                 shown(&format!("int8 {path:?}"), 1.0, seconds);
                 let seconds = pool.install(|| {
-                    median(|number| matmul_int4_on(path, &input, &narrow[number % copies], &mut output))
+                    median(|number| {
+                        with_precision(Precision::Medium, || {
+                            matmul_int4_on(path, &input, &narrow[number % copies], None, &mut output)
+                        });
+                    })
                 });
                 shown(&format!("int4 {path:?}"), 4.5 / 8.0, seconds);
             }

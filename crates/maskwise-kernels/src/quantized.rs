@@ -93,15 +93,16 @@ impl QuantizedWeight {
         }
     }
 
-    /// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, with the input rounded to eight bits row by row, on the threads of the current
+    /// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, plus a number of `bias` for each output if there is one, with the input rounded to
+    /// eight bits row by row, on the threads of the current
     /// pool.
     ///
     /// # Panics
     /// When the lengths do not fit.
-    pub fn matmul(&self, input: &[f32], output: &mut [f32]) {
+    pub fn matmul(&self, input: &[f32], bias: Option<&[f32]>, output: &mut [f32]) {
         match self {
-            Self::Int8(weight) => matmul_int8(input, weight, output),
-            Self::Int4(weight) => matmul_int4(input, weight, output),
+            Self::Int8(weight) => matmul_int8(input, weight, bias, output),
+            Self::Int4(weight) => matmul_int4(input, weight, bias, output),
         }
     }
 }

@@ -22,19 +22,26 @@ use std::cell::RefCell;
 /// Rows up to which weights are multiplied as they lie; for more they are first put into eight bits, a few panels at a time.
 const FEW: usize = 24;
 
-/// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, with the input rounded row by row, on the threads of the current pool.
+/// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, plus a number of `bias` for each output if there is one, with the input rounded row by
+/// row, on the threads of the current pool.
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub fn matmul_int4(input: &[f32], weight: &Int4Weight, output: &mut [f32]) {
-    matmul_int4_on(int8::current(), input, weight, output);
+pub fn matmul_int4(input: &[f32], weight: &Int4Weight, bias: Option<&[f32]>, output: &mut [f32]) {
+    matmul_int4_on(int8::current(), input, weight, bias, output);
 }
 
 /// As [`matmul_int4`], by the instructions of `path`.
 ///
 /// # Panics
 /// When the lengths do not fit, or the path [has no instructions](has_int8) for eight bits here.
-pub fn matmul_int4_on(path: Path, input: &[f32], weight: &Int4Weight, output: &mut [f32]) {
+pub fn matmul_int4_on(
+    path: Path,
+    input: &[f32],
+    weight: &Int4Weight,
+    bias: Option<&[f32]>,
+    output: &mut [f32],
+) {
     assert!(has_int8(path), "this processor lacks {path:?} for eight bits");
     let (outputs, inputs) = (weight.outputs(), weight.inputs());
     if outputs == 0 || inputs == 0 {
@@ -44,18 +51,21 @@ pub fn matmul_int4_on(path: Path, input: &[f32], weight: &Int4Weight, output: &m
         } else {
             input.is_empty() && output.len().is_multiple_of(outputs)
         });
-        return output.fill(0.0);
+        for (place, value) in output.iter_mut().enumerate() {
+            *value = bias.map_or(0.0, |bias| bias[place % outputs]);
+        }
+        return;
     }
     let count = output.len() / outputs;
     assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
     let chunks = weight.chunks();
     if count <= FEW && path != Path::Portable {
         let rows = FewRows::quantize(input, inputs);
-        Output::of(&rows.rows, output, outputs, |output| few_rows(path, &rows, chunks, output));
+        Output::of(&rows.rows, bias, output, outputs, |output| few_rows(path, &rows, chunks, output));
     } else {
         let path = if path == Path::Amx && count < int8::FEW { Path::Avx512 } else { path };
         let rows = Rows::quantize(input, inputs, Arrangement::of(path));
-        Output::of(&rows, output, outputs, |output| {
+        Output::of(&rows, bias, output, outputs, |output| {
             share(chunks.count() / TOGETHER, rows.count * outputs * inputs, |pairs| {
                 with_lines(|lines| {
                     let panels = pairs.start * TOGETHER..pairs.end * TOGETHER;

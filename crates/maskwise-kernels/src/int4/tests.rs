@@ -12,7 +12,7 @@ fn paths() -> impl Iterator<Item = Path> {
 }
 
 /// The product of the rounded operands in integers, scaled in the same order; of rows in two digits if `both` says so.
-fn expected(input: &[f32], weight: &Int4Weight, both: impl Fn(usize) -> bool) -> Vec<f32> {
+fn expected(input: &[f32], weight: &Int4Weight, bias: &[f32], both: impl Fn(usize) -> bool) -> Vec<f32> {
     let chunks = weight.chunks();
     let mut lines = Vec::new();
     let length = chunks.unpack(0..chunks.count(), &mut lines);
@@ -31,7 +31,7 @@ fn expected(input: &[f32], weight: &Int4Weight, both: impl Fn(usize) -> bool) ->
     };
     let rows = input.chunks(weight.inputs()).enumerate();
     rows.flat_map(|(number, row)| {
-        let first = product(row);
+        let first: Vec<f32> = product(row).iter().zip(bias).map(|(product, bias)| product + bias).collect();
         if !both(number) {
             return first;
         }
@@ -48,12 +48,13 @@ proptest! {
     ) {
         let input = varied(rows * inputs, seed);
         let weight = Int4Weight::quantize(&varied(outputs * inputs, seed + 1), outputs, inputs);
+        let bias = varied(outputs, seed + 2);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for precision in [Precision::Highest, Precision::Medium] {
-            let expected = expected(&input, &weight, |_| precision == Precision::Highest);
+            let expected = expected(&input, &weight, &bias, |_| precision == Precision::Highest);
             for path in paths() {
                 let mut output = vec![f32::NAN; rows * outputs];
-                let product = || matmul_int4_on(path, &input, &weight, &mut output);
+                let product = || matmul_int4_on(path, &input, &weight, Some(&bias), &mut output);
                 pool.install(|| with_precision(precision, product));
                 prop_assert_eq!(&output, &expected, "{:?} {:?}", path, precision);
             }
@@ -68,19 +69,19 @@ fn sizes_at_the_edges() {
             let weight = Int4Weight::quantize(&varied(outputs * inputs, 5), outputs, inputs);
             for rows in [0, 1, 2, 3, 4, 7, FEW, FEW + 1, 33] {
                 let input = varied(rows * inputs, 6);
-                let expected = expected(&input, &weight, |_| true);
+                let expected = expected(&input, &weight, &vec![0.0; weight.outputs()], |_| true);
                 for path in paths() {
                     let mut output = vec![f32::NAN; rows * outputs];
-                    matmul_int4_on(path, &input, &weight, &mut output);
+                    matmul_int4_on(path, &input, &weight, None, &mut output);
                     assert_eq!(output, expected, "{path:?} {rows}x{inputs}x{outputs}");
                 }
             }
         }
     }
     let mut output = [1.0; 6];
-    matmul_int4(&[], &Int4Weight::quantize(&[], 3, 0), &mut output);
+    matmul_int4(&[], &Int4Weight::quantize(&[], 3, 0), None, &mut output);
     assert_eq!(output, [0.0; 6]);
-    matmul_int4(&[], &Int4Weight::quantize(&[], 0, 5), &mut []);
+    matmul_int4(&[], &Int4Weight::quantize(&[], 0, 5), None, &mut []);
 }
 
 /// The largest weights and steps: neither 16 nor 32 bits overflow.
@@ -92,7 +93,7 @@ fn the_largest_sums_fit() {
             let input = vec![1.0; rows * MAX_INPUTS];
             for path in paths() {
                 let mut output = vec![0.0; rows];
-                matmul_int4_on(path, &input, &weight, &mut output);
+                matmul_int4_on(path, &input, &weight, None, &mut output);
                 let expected = sign * MAX_INPUTS as f32;
                 assert!(
                     output.iter().all(|value| (value / expected - 1.0).abs() < 1e-6),
@@ -142,7 +143,7 @@ fn what_is_no_number_stays_none() {
             input[11] = bad;
             for path in paths() {
                 let mut output = vec![0.0; 20 * rows];
-                matmul_int4_on(path, &input, &weight, &mut output);
+                matmul_int4_on(path, &input, &weight, None, &mut output);
                 let (bad_row, others) = (&output[20..40], [&output[..20], &output[40..]].concat());
                 assert!(others.iter().all(|value| value.is_finite()), "{path:?}");
                 assert!(bad_row.iter().all(|value| value.is_nan()), "{path:?}, {bad}");
@@ -169,7 +170,7 @@ fn bytes_are_a_weight_again() {
     let any = Int4Weight::from_packed(any, 37, 130).unwrap();
     for path in paths() {
         for rows in [1, 40] {
-            matmul_int4_on(path, &varied(rows * 130, 1), &any, &mut vec![0.0; rows * 37]);
+            matmul_int4_on(path, &varied(rows * 130, 1), &any, None, &mut vec![0.0; rows * 37]);
         }
     }
 }

@@ -82,19 +82,26 @@ pub(crate) fn current() -> Path {
     })
 }
 
-/// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, with the input rounded row by row, on the threads of the current pool.
+/// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, plus a number of `bias` for each output if there is one, with the input rounded row by
+/// row, on the threads of the current pool.
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub fn matmul_int8(input: &[f32], weight: &Int8Weight, output: &mut [f32]) {
-    matmul_int8_on(current(), input, weight, output);
+pub fn matmul_int8(input: &[f32], weight: &Int8Weight, bias: Option<&[f32]>, output: &mut [f32]) {
+    matmul_int8_on(current(), input, weight, bias, output);
 }
 
 /// As [`matmul_int8`], by the instructions of `path`.
 ///
 /// # Panics
 /// When the lengths do not fit, or the path [has no instructions](has_int8) for eight bits here.
-pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &mut [f32]) {
+pub fn matmul_int8_on(
+    path: Path,
+    input: &[f32],
+    weight: &Int8Weight,
+    bias: Option<&[f32]>,
+    output: &mut [f32],
+) {
     assert!(has_int8(path), "this processor lacks {path:?} for eight bits");
     let (outputs, inputs) = (weight.outputs(), weight.inputs());
     if outputs == 0 || inputs == 0 {
@@ -104,7 +111,10 @@ pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &m
         } else {
             input.is_empty() && output.len().is_multiple_of(outputs)
         });
-        return output.fill(0.0);
+        for (place, value) in output.iter_mut().enumerate() {
+            *value = bias.map_or(0.0, |bias| bias[place % outputs]);
+        }
+        return;
     }
     let count = output.len() / outputs;
     assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
@@ -112,7 +122,7 @@ pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &m
     let path = if path == Path::Amx && count < FEW { Path::Avx512 } else { path };
     let rows = Rows::quantize(input, inputs, Arrangement::of(path));
     let panels = weight.panels();
-    Output::of(&rows, output, outputs, |output| {
+    Output::of(&rows, bias, output, outputs, |output| {
         share(panels.count() / TOGETHER, rows.count * outputs * inputs, |pairs| {
             multiply(path, &rows, panels, output, pairs);
         });

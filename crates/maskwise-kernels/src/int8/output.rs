@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 /// Where a product goes. Pieces of work write different columns of it.
 #[derive(Clone, Copy)]
-pub(crate) struct Output {
+pub(crate) struct Output<'a> {
     values: *mut f32,
     rows: usize,
     /// As `values`, of the rows that stand behind those: products of what the first digit of a row leaves.
@@ -14,6 +14,8 @@ pub(crate) struct Output {
     /// How many those are.
     remaining: usize,
     columns: usize,
+    /// A number for each column that is added.
+    bias: Option<&'a [f32]>,
     /// The panel of the weight that is the first of those multiplied with.
     first_panel: usize,
 }
@@ -21,15 +23,25 @@ pub(crate) struct Output {
 // SAFETY: the pointers are to slices that `Output::of` borrows mutably for as long as an `Output` lives; threads write different elements of
 // them.
 #[allow(unsafe_code)]
-unsafe impl Send for Output {}
+unsafe impl Send for Output<'_> {}
 
 // SAFETY: as above.
 #[allow(unsafe_code)]
-unsafe impl Sync for Output {}
+unsafe impl Sync for Output<'_> {}
 
-impl Output {
-    /// Has `multiply` write the product of `rows` with a weight of `columns` outputs, and adds up the digits of rows that have two.
-    pub(crate) fn of(rows: &Rows, output: &mut [f32], columns: usize, multiply: impl FnOnce(Self)) {
+impl<'a> Output<'a> {
+    /// Has `multiply` write the product of `rows` with a weight of `columns` outputs plus `bias`, and adds up the digits of rows that have two.
+    ///
+    /// # Panics
+    /// When the lengths do not fit.
+    pub(crate) fn of(
+        rows: &Rows,
+        bias: Option<&'a [f32]>,
+        output: &mut [f32],
+        columns: usize,
+        multiply: impl FnOnce(Self),
+    ) {
+        assert!(bias.is_none_or(|bias| bias.len() == columns), "a bias for {columns} columns");
         let remaining = rows.remainders.len();
         assert_eq!((rows.count - remaining) * columns, output.len());
         crate::work::with_scratch(remaining * columns, |remainders| {
@@ -39,6 +51,7 @@ impl Output {
                 remainders: remainders.as_mut_ptr(),
                 remaining,
                 columns,
+                bias,
                 first_panel: 0,
             });
             let mut of_row = vec![None; rows.count - remaining];
@@ -75,6 +88,11 @@ impl Output {
         (self.first_panel + panel) * OUTPUTS
     }
 
+    /// What is added to a row, from a column on.
+    pub(super) fn bias(self, row: usize, column: usize) -> Option<&'a [f32]> {
+        self.bias.filter(|_| row < self.rows).and_then(|bias| bias.get(column..))
+    }
+
     /// Where a row begins.
     pub(super) fn row(self, row: usize) -> *mut f32 {
         match row.checked_sub(self.rows) {
@@ -95,10 +113,12 @@ impl Output {
     ) {
         assert!(row < self.rows());
         let (start, values) = (self.first_column(panel), self.row(row));
-        for (column, (sum, scale)) in (start..self.columns.min(start + OUTPUTS)).zip(sums.iter().zip(scales))
-        {
+        let bias = self.bias(row, start);
+        for (place, column) in (start..self.columns.min(start + OUTPUTS)).enumerate() {
+            let product = sums[place] as f32 * row_scale * scales[place];
+            let value = bias.map_or(product, |bias| product + bias[place]);
             // SAFETY: row and column lie inside of the output; nobody else writes this column.
-            unsafe { values.add(column).write(*sum as f32 * row_scale * scale) };
+            unsafe { values.add(column).write(value) };
         }
     }
 }

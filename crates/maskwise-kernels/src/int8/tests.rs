@@ -12,7 +12,7 @@ fn paths() -> impl Iterator<Item = Path> {
 }
 
 /// The product of the rounded operands in integers, scaled in the same order; of rows in two digits if `both` says so.
-fn expected(input: &[f32], weight: &Int8Weight, both: impl Fn(usize) -> bool) -> Vec<f32> {
+fn expected(input: &[f32], weight: &Int8Weight, bias: &[f32], both: impl Fn(usize) -> bool) -> Vec<f32> {
     let panels = weight.panels();
     let at = |column: usize, input: usize| {
         let line = &panels.lines(column / OUTPUTS)[input / GROUP];
@@ -29,7 +29,7 @@ fn expected(input: &[f32], weight: &Int8Weight, both: impl Fn(usize) -> bool) ->
     };
     let rows = input.chunks(weight.inputs()).enumerate();
     rows.flat_map(|(number, row)| {
-        let first = product(row);
+        let first: Vec<f32> = product(row).iter().zip(bias).map(|(product, bias)| product + bias).collect();
         if !both(number) {
             return first;
         }
@@ -46,12 +46,13 @@ proptest! {
     ) {
         let input = varied(rows * inputs, seed);
         let weight = Int8Weight::quantize(&varied(outputs * inputs, seed + 1), outputs, inputs);
+        let bias = varied(outputs, seed + 2);
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         for precision in [Precision::Highest, Precision::Medium] {
-            let expected = expected(&input, &weight, |_| precision == Precision::Highest);
+            let expected = expected(&input, &weight, &bias, |_| precision == Precision::Highest);
             for path in paths() {
                 let mut output = vec![f32::NAN; rows * outputs];
-                let product = || matmul_int8_on(path, &input, &weight, &mut output);
+                let product = || matmul_int8_on(path, &input, &weight, Some(&bias), &mut output);
                 pool.install(|| with_precision(precision, product));
                 prop_assert_eq!(&output, &expected, "{:?} {:?}", path, precision);
             }
@@ -66,10 +67,10 @@ fn sizes_at_the_edges() {
             let weight = Int8Weight::quantize(&varied(outputs * inputs, 5), outputs, inputs);
             for rows in [0, 1, 2, 3, 5, 6, 7, 8, 9, 16, 31, 32, 33] {
                 let input = varied(rows * inputs, 6);
-                let expected = expected(&input, &weight, |_| true);
+                let expected = expected(&input, &weight, &vec![0.0; weight.outputs()], |_| true);
                 for path in paths() {
                     let mut output = vec![f32::NAN; rows * outputs];
-                    matmul_int8_on(path, &input, &weight, &mut output);
+                    matmul_int8_on(path, &input, &weight, None, &mut output);
                     assert_eq!(output, expected, "{path:?} {rows}x{inputs}x{outputs}");
                 }
             }
@@ -77,9 +78,9 @@ fn sizes_at_the_edges() {
     }
     let nothing = Int8Weight::quantize(&[], 3, 0);
     let mut output = [1.0; 6];
-    matmul_int8(&[], &nothing, &mut output);
+    matmul_int8(&[], &nothing, None, &mut output);
     assert_eq!(output, [0.0; 6]);
-    matmul_int8(&[], &Int8Weight::quantize(&[], 0, 5), &mut []);
+    matmul_int8(&[], &Int8Weight::quantize(&[], 0, 5), None, &mut []);
 }
 
 /// A row with few large values keeps what rounding leaves of the others, wherever it stands.
@@ -88,16 +89,19 @@ fn uneven_rows_have_two_digits() {
     let (rows, inputs, outputs) = (70, 400, 33);
     let weight = Int8Weight::quantize(&varied(outputs * inputs, 1), outputs, inputs);
     let mut input = varied(rows * inputs, 2);
+    let bias = varied(outputs, 3);
     let uneven = [0, 5, 31, 32, 69];
     for row in uneven {
         input[row * inputs + row] = 300.0;
     }
     for count in [1, 2, 6, 32, 33, rows] {
         let input = &input[..count * inputs];
-        let expected = expected(input, &weight, |row| uneven.contains(&row));
+        let expected = expected(input, &weight, &bias, |row| uneven.contains(&row));
         for path in paths() {
             let mut output = vec![f32::NAN; count * outputs];
-            with_precision(Precision::Medium, || matmul_int8_on(path, input, &weight, &mut output));
+            with_precision(Precision::Medium, || {
+                matmul_int8_on(path, input, &weight, Some(&bias), &mut output)
+            });
             assert_eq!(output, expected, "{path:?} {count}");
         }
     }
@@ -111,10 +115,10 @@ fn pieces_of_work_meet() {
         let weight = Int8Weight::quantize(&varied(outputs * 520, 5), outputs, 520);
         for rows in [1, 7, 40] {
             let input = varied(rows * 520, 6);
-            let expected = expected(&input, &weight, |_| true);
+            let expected = expected(&input, &weight, &vec![0.0; weight.outputs()], |_| true);
             for path in paths() {
                 let mut output = vec![f32::NAN; rows * outputs];
-                pool.install(|| matmul_int8_on(path, &input, &weight, &mut output));
+                pool.install(|| matmul_int8_on(path, &input, &weight, None, &mut output));
                 assert!(output == expected, "{path:?} {rows}x{outputs}");
             }
         }
@@ -129,7 +133,7 @@ fn the_largest_sums_fit() {
             let input = vec![1.0; rows * MAX_INPUTS];
             for path in paths() {
                 let mut output = vec![0.0; rows];
-                matmul_int8_on(path, &input, &weight, &mut output);
+                matmul_int8_on(path, &input, &weight, None, &mut output);
                 let expected = sign * MAX_INPUTS as f32;
                 assert!(
                     output.iter().all(|value| (value / expected - 1.0).abs() < 1e-6),
@@ -146,10 +150,10 @@ fn tiny_values() {
     let weight = Int8Weight::quantize(&varied(20 * 8, 1), 20, 8);
     for size in [1e-36_f32, 1e-37, 1e-40, f32::from_bits(1)] {
         let input: Vec<f32> = varied(8 * 40, 2).iter().map(|value| value * size).collect();
-        let expected = expected(&input, &weight, |_| true);
+        let expected = expected(&input, &weight, &vec![0.0; weight.outputs()], |_| true);
         for path in paths() {
             let mut output = vec![f32::NAN; 20 * 40];
-            matmul_int8_on(path, &input, &weight, &mut output);
+            matmul_int8_on(path, &input, &weight, None, &mut output);
             assert_eq!(output, expected, "{path:?} {size}");
             assert!(output.iter().all(|value| value.abs() <= 10.0 * size));
         }
@@ -180,7 +184,7 @@ fn what_is_no_number_stays_none() {
         input[11] = bad;
         for path in paths() {
             let mut output = vec![0.0; 20 * 40];
-            matmul_int8_on(path, &input, &weight, &mut output);
+            matmul_int8_on(path, &input, &weight, None, &mut output);
             let (bad_row, others) = (&output[20..40], [&output[..20], &output[40..]].concat());
             assert!(others.iter().all(|value| value.is_finite()), "{path:?}");
             assert!(bad_row.iter().all(|value| value.is_nan()), "{path:?}, {bad}");
@@ -196,7 +200,7 @@ fn close_to_the_exact_product() {
     let weight = Int8Weight::quantize(&values, outputs, inputs);
     let error = |precision: Precision, values: &[f32]| {
         let mut output = vec![0.0; rows * outputs];
-        with_precision(precision, || matmul_int8(&input, &weight, &mut output));
+        with_precision(precision, || matmul_int8(&input, &weight, None, &mut output));
         relative_error(&output, &input, values, inputs)
     };
     let rounded = weight.dequantize();
@@ -227,7 +231,7 @@ fn bytes_are_a_weight_again() {
     let (rows, inputs, outputs) = (9, 130, 37);
     let weight = Int8Weight::quantize(&varied(outputs * inputs, 5), outputs, inputs);
     let input = varied(rows * inputs, 6);
-    let expected = expected(&input, &weight, |_| true);
+    let expected = expected(&input, &weight, &vec![0.0; weight.outputs()], |_| true);
     /// Bytes that begin some way behind a multiple of 64.
     struct Shifted(Vec<u8>, usize);
     impl AsRef<[u8]> for Shifted {
@@ -245,7 +249,7 @@ fn bytes_are_a_weight_again() {
         assert_eq!(again, weight);
         for path in paths() {
             let mut output = vec![f32::NAN; rows * outputs];
-            matmul_int8_on(path, &input, &again, &mut output);
+            matmul_int8_on(path, &input, &again, None, &mut output);
             assert_eq!(output, expected, "{path:?}, {shift} bytes off");
         }
     }

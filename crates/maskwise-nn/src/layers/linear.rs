@@ -114,13 +114,7 @@ impl Linear {
             }
             Weight::Whole(weight) => ops::linear(x, weight, bias)?,
             Weight::Arranged(weight) => ops::arranged_product(x, weight, bias)?,
-            Weight::Quantized(weight) => {
-                let product = ops::quantized_product(x, weight)?;
-                match bias {
-                    Some(bias) => product.broadcast_add(bias)?,
-                    None => product,
-                }
-            }
+            Weight::Quantized(weight) => ops::quantized_product(x, weight, bias)?,
         };
         let Some(adapter) = &self.adapter else { return Ok(product) };
         let addition = adapter.forward(&x.reshape(((), x.dim(D::Minus1)?))?)?;

@@ -1,16 +1,16 @@
 //! Products with a weight in few bits.
 
-use super::{f32_slice, on_cpu_in_f32};
+use super::{f32_slice, f32_values, on_cpu_in_f32};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use maskwise_kernels::quantized::QuantizedWeight;
 use std::sync::Arc;
 
-/// `x·weightᵀ` for `x` `[.., in]` in f32 on the CPU and a quantized weight `[out, in]`: `[.., out]`. The rows of `x` are rounded to eight bits
+/// `x·weightᵀ + bias` for `x` `[.., in]` in f32 on the CPU and a quantized weight `[out, in]`: `[.., out]`. The rows of `x` are rounded to eight bits
 /// too; the gradient takes no note of that, and the weight has none.
 ///
 /// # Errors
 /// When the sizes do not fit each other, or for another type or device.
-pub fn quantized_product(x: &Tensor, weight: &Arc<QuantizedWeight>) -> Result<Tensor> {
+pub fn quantized_product(x: &Tensor, weight: &Arc<QuantizedWeight>, bias: Option<&Tensor>) -> Result<Tensor> {
     if !on_cpu_in_f32(x) || x.dim(D::Minus1)? != weight.inputs() {
         candle_core::bail!(
             "a quantized weight of {}x{} takes f32 on the cpu of that width, not {:?} {:?}",
@@ -20,11 +20,19 @@ pub fn quantized_product(x: &Tensor, weight: &Arc<QuantizedWeight>) -> Result<Te
             x.dims()
         );
     }
-    x.contiguous()?.apply_op1(QuantizedProduct { weight: weight.clone() })
+    let Some(bias) = bias else {
+        return x.contiguous()?.apply_op1(QuantizedProduct { weight: weight.clone(), bias: None });
+    };
+    if bias.track_op() || !on_cpu_in_f32(bias) || bias.dims() != [weight.outputs()] {
+        return quantized_product(x, weight, None)?.broadcast_add(bias);
+    }
+    let bias = Some(f32_values(bias)?.to_vec());
+    x.contiguous()?.apply_op1(QuantizedProduct { weight: weight.clone(), bias })
 }
 
 struct QuantizedProduct {
     weight: Arc<QuantizedWeight>,
+    bias: Option<Vec<f32>>,
 }
 
 impl CustomOp1 for QuantizedProduct {
@@ -39,7 +47,7 @@ impl CustomOp1 for QuantizedProduct {
             *last = self.weight.outputs();
         }
         let mut output = vec![0.0; shape.iter().product()];
-        self.weight.matmul(x, &mut output);
+        self.weight.matmul(x, self.bias.as_deref(), &mut output);
         Ok((CpuStorage::F32(output), Shape::from(shape)))
     }
 
@@ -73,12 +81,12 @@ mod tests {
             let rounded = Tensor::from_vec(weight.dequantize(), (7, 5), &Device::Cpu).unwrap();
             let plain = x.reshape((6, 5)).unwrap().matmul(&rounded.t().unwrap()).unwrap();
             let expected = gradient(plain.reshape((2, 3, 7)).unwrap());
-            let found = gradient(quantized_product(x.as_tensor(), &weight).unwrap());
+            let found = gradient(quantized_product(x.as_tensor(), &weight, None).unwrap());
             assert!(
                 expected.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-5),
                 "{bits:?} {expected:?} {found:?}"
             );
-            assert!(quantized_product(&varied(&[2, 4], 1), &weight).is_err());
+            assert!(quantized_product(&varied(&[2, 4], 1), &weight, None).is_err());
         }
     }
 }
