@@ -119,9 +119,9 @@ fn it_answers_about_other_pictures_too() {
     assert!([0, 1].contains(&ran.code) && ran.stderr.is_empty(), "{ran:?}");
 }
 
-/// In eight bits the language model says the same, and SAM draws nearly the same.
+/// In few bits the language model says the same, and SAM draws nearly the same.
 #[test]
-fn it_answers_alike_in_eight_bits() {
+fn it_answers_alike_in_few_bits() {
     let ask = |options: &[&str]| {
         let mut command = maskwise();
         command.arg("segment").arg(demo(PICTURE)).args([QUESTION, "--no-files", "--json"]).args(options);
@@ -129,27 +129,30 @@ fn it_answers_alike_in_eight_bits() {
         assert_eq!(ran.code, 0, "{ran:?}");
         ran.records()[0].clone()
     };
-    let (whole, rounded) = (ask(&[]), ask(&["--quantize", "int8"]));
-    assert_eq!((&rounded["model"]["dtype"], &rounded["text"]), (&json!("int8"), &whole["text"]));
     let mask = |record: &Value| {
         let code: maskwise::mask::Rle =
             serde_json::from_value(record["masks"][0]["segmentation"].clone()).unwrap();
         code.decode()
     };
-    let iou = mask(&whole).iou(&mask(&rounded)).unwrap();
-    assert!(iou > 0.95, "IoU {iou}");
-    // Written in eight bits and mapped from there, it is the same to the bit.
-    let everything = ["--quantize", "int8", "--quantize-vision", "int8", "--quantize-sam", "int8"];
-    let folder = tempfile::tempdir().unwrap();
-    let target = folder.path().join("eight-bits");
-    let mut convert = maskwise();
-    convert.args(["convert", "embedded", "-o"]).arg(&target).args(everything);
-    assert_eq!(run(&mut convert).code, 0);
-    let (rounded, written) = (ask(&everything), ask(&["--model", target.to_str().unwrap()]));
-    assert_eq!(mask(&rounded), mask(&written));
-    assert_eq!(written["model"]["dtype"], json!("int8"));
-    let iou = mask(&whole).iou(&mask(&rounded)).unwrap();
-    assert!(iou > 0.9, "IoU {iou}");
+    let whole = ask(&[]);
+    for (quantization, in_language, in_all) in [("int8", 0.95, 0.9), ("int4", 0.8, 0.8)] {
+        let rounded = ask(&["--quantize", quantization]);
+        assert_eq!((&rounded["model"]["dtype"], &rounded["text"]), (&json!(quantization), &whole["text"]));
+        let iou = mask(&whole).iou(&mask(&rounded)).unwrap();
+        assert!(iou > in_language, "{quantization}: IoU {iou}");
+        // Written in few bits and mapped from there, it is the same to the bit.
+        let everything = ["--quantize", quantization, "--quantize-vision", "int8", "--quantize-sam", "int8"];
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("few-bits");
+        let mut convert = maskwise();
+        convert.args(["convert", "embedded", "-o"]).arg(&target).args(everything);
+        assert_eq!(run(&mut convert).code, 0);
+        let (rounded, written) = (ask(&everything), ask(&["--model", target.to_str().unwrap()]));
+        assert_eq!(mask(&rounded), mask(&written));
+        assert_eq!(written["model"]["dtype"], json!(quantization));
+        let iou = mask(&whole).iou(&mask(&rounded)).unwrap();
+        assert!(iou > in_all, "{quantization}: IoU {iou}");
+    }
     let mut other = maskwise();
     other.arg("segment").arg(demo(PICTURE)).args([QUESTION, "--quantize", "int8", "--dtype", "bf16"]);
     let ran = run(&mut other);

@@ -48,7 +48,7 @@ fn products() {
         }
         let weight = Int8Weight::quantize(&weight, outputs, inputs);
         time(&format!("product {rows}x{inputs}x{outputs} int8"), || {
-            matmul_int8(&input, &weight, &mut output)
+            with_precision(Precision::Medium, || matmul_int8(&input, &weight, None, &mut output));
         });
     }
 }

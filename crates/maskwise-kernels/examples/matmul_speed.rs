@@ -99,7 +99,7 @@ impl Shape {
                 Way::Reduced(path) => {
                     matmul_reduced(*path, left, right, output, 1.0, Write::Replace, threads > 1);
                 }
-                Way::Packed(right) => matmul_packed(left, right, output, 1.0, Write::Replace),
+                Way::Packed(right) => matmul_packed(left, right, None, output),
             }
         };
         let repeats = (20_000_000 / (m * k * n)).clamp(1, 1000);

@@ -136,7 +136,7 @@ pub struct ModelIdentity {
     pub config_sha256: String,
     /// Which published system it is.
     pub system: Family,
-    /// The language model's dtype; `int8` where it keeps its weights in eight bits.
+    /// The language model's dtype; `int8` or `int4` where it keeps its weights so.
     pub dtype: String,
     /// `exact` or `fast`.
     pub mode: String,

@@ -13,7 +13,7 @@ use std::path::Path;
 pub struct ConvertOptions {
     /// The dtype of every tensor; each keeps its own if absent.
     pub dtype: Option<DtypeChoice>,
-    /// The parts whose large linear layers are written in eight bits, ready to be mapped into memory.
+    /// The parts whose large linear layers are written in few bits, ready to be mapped into memory.
     pub quantization: PartQuantization,
     /// Vision tower and SAM outside of the model folder.
     pub places: ModelPlaces,

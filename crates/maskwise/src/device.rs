@@ -2,6 +2,7 @@ use crate::error::{Error, Result};
 use candle_core::{DType, Device};
 use maskwise_models::systems::read::PartTypes;
 use maskwise_nn::ops::{Precision, bf16_products_pay};
+use maskwise_nn::weights::Quantization;
 use std::fmt;
 use std::str::FromStr;
 
@@ -149,6 +150,14 @@ impl NumericMode {
             // Elsewhere rounding costs more than it saves.
             Self::Fast if bf16_products_pay() => Precision::Medium,
             Self::Exact | Self::Fast => Precision::Highest,
+        }
+    }
+
+    /// How an image encoder's weights are kept that are not quantized: where products round them to bf16 anyway, they are rounded once.
+    pub(crate) fn kept(self, quantization: Quantization) -> Quantization {
+        match quantization {
+            Quantization::None if self.precision() == Precision::Medium => Quantization::Bf16,
+            quantization => quantization,
         }
     }
 }

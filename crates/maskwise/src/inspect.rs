@@ -5,7 +5,7 @@ use crate::hub::Environment;
 use crate::segmenter::open_files;
 use crate::source::ModelSource;
 use maskwise_models::systems::read::{ModelFiles, ModelPlaces, SystemConfig};
-use maskwise_nn::weights::{TensorSource, is_int8};
+use maskwise_nn::weights::{Quantization, TensorSource};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -50,7 +50,7 @@ pub struct TensorRow {
 #[derive(Debug, Clone, Serialize)]
 pub struct MemoryPlan {
     /// The dtype.
-    pub dtype: &'static str,
+    pub dtype: String,
     /// Weights.
     pub weights: u64,
     /// Keys and values of a full context.
@@ -124,33 +124,38 @@ fn part(name: &str) -> &'static str {
     }
 }
 
-/// Bytes by dtype; of a model whose language model is in eight bits only as it is.
+/// Bytes by dtype; of a model that has quantized layers only as it is.
 fn plans(files: &ModelFiles, tensors: &[TensorRow]) -> Vec<MemoryPlan> {
     let config = &files.config.language_model;
     let values = |row: &TensorRow| row.shape.iter().product::<usize>() as u64;
-    // What stays in f32 beside weights in eight bits: all but attention and MLP.
-    let in_eight_bits = |row: &TensorRow| {
-        let is_projection = row.name.contains("_proj.");
-        let size = if is_int8(&row.name) || (row.name.starts_with("model.layers.") && is_projection) {
-            1
-        } else {
-            4
-        };
-        values(row) * size
-    };
-    let is_stored_so = tensors.iter().any(|row| is_int8(&row.name));
-    let whole = if is_stored_so { Vec::new() } else { vec![("bf16", 2), ("f32", 4)] };
     let all: u64 = tensors.iter().map(values).sum();
-    let plan = |dtype, weights: u64, size: u64| {
+    let plan = |dtype: String, weights: u64, size: u64| {
         let positions = config.max_position_embeddings as u64;
         let per_position =
             2 * config.num_hidden_layers as u64 * (config.key_value_heads() * config.head_dim()) as u64;
         MemoryPlan { dtype, weights, cache: per_position * positions * size, work: work(files) }
     };
-    let mut plans: Vec<MemoryPlan> =
-        whole.into_iter().map(|(dtype, size)| plan(dtype, all * size, size)).collect();
-    plans.push(plan("int8", tensors.iter().map(in_eight_bits).sum(), 4));
-    plans
+    // What stays in f32 beside quantized weights: all but attention and MLP.
+    let quantized = |kept: Quantization| {
+        let bytes = |row: &TensorRow| match (Quantization::of(&row.name), kept) {
+            (Quantization::Int8 | Quantization::Int4, _) => values(row),
+            _ if !row.name.starts_with("model.layers.") || !row.name.contains("_proj.") => 4 * values(row),
+            (_, Quantization::Int4) => values(row) * 9 / 16,
+            _ => values(row),
+        };
+        plan(kept.to_string(), tensors.iter().map(bytes).sum(), 4)
+    };
+    let of_language = tensors.iter().filter(|row| row.name.starts_with("model.layers."));
+    let mut stored = of_language.map(|row| Quantization::of(&row.name));
+    match stored.find(|kept| *kept != Quantization::None) {
+        Some(kept) => vec![quantized(kept)],
+        None => vec![
+            plan("bf16".to_owned(), 2 * all, 2),
+            plan("f32".to_owned(), 4 * all, 4),
+            quantized(Quantization::Int8),
+            quantized(Quantization::Int4),
+        ],
+    }
 }
 
 /// Largest intermediate results, an estimate: attention scores of the prompt and of one group of SAM's heads, three copies of each, in f32.

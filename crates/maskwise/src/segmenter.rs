@@ -30,7 +30,7 @@ pub struct SegmenterOptions {
     pub vision_dtype: Option<DtypeChoice>,
     /// The dtype of SAM's image encoder and mask decoder; as `mode` says if absent.
     pub sam_dtype: Option<DtypeChoice>,
-    /// How each part keeps the weights of its large linear layers; what is in eight bits on the disk stays so. A part in eight bits computes in
+    /// How each part keeps the weights of its large linear layers; what is quantized on the disk stays so. A quantized part computes in
     /// f32, on the processor.
     pub quantization: PartQuantization,
     /// How closely the reference's rounding is followed.
@@ -125,18 +125,22 @@ impl Segmenter {
         let stored = files.stored_quantization()?;
         let quantization = join(options.quantization, stored);
         if !quantization.is_none() && options.device != DeviceChoice::Cpu {
-            let reason = "weights in eight bits run on the cpu only; leave out the device";
+            let reason = "quantized weights run on the cpu only; leave out the device";
             return Err(Error::Device(reason.to_owned()));
         }
-        let language = match quantization.language {
-            Quantization::None => options.dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters)),
-            Quantization::Int8 => in_f32(options.dtype, "the language model")?,
+        let language = match quantization.language.bits() {
+            None => options.dtype.unwrap_or_else(|| DtypeChoice::for_parameters(parameters)),
+            Some(_) => in_f32(options.dtype, "the language model")?,
         };
         let mut types = options.mode.types(language, options.device);
         types.vision =
             part_type(options.vision_dtype, quantization.vision, types.vision, "the vision tower")?;
         types.sam = part_type(options.sam_dtype, quantization.sam, types.sam, "SAM")?;
-        types.quantization = quantization;
+        types.quantization = PartQuantization {
+            language: quantization.language,
+            vision: options.mode.kept(quantization.vision),
+            sam: options.mode.kept(quantization.sam),
+        };
         let model = files.load(LoadOptions {
             types,
             device,
@@ -152,9 +156,9 @@ impl Segmenter {
             revision: source.revision(&environment),
             config_sha256: digest.iter().map(|byte| format!("{byte:02x}")).collect(),
             system: files.system.system,
-            dtype: match quantization.language {
-                Quantization::None => language.to_string(),
-                Quantization::Int8 => "int8".to_owned(),
+            dtype: match quantization.language.bits() {
+                None => language.to_string(),
+                Some(_) => quantization.language.to_string(),
             },
             mode: options.mode.to_string(),
             device: options.device.to_string(),
@@ -236,12 +240,12 @@ fn join(asked: PartQuantization, stored: PartQuantization) -> PartQuantization {
     }
 }
 
-/// The dtype of a part in eight bits.
+/// The dtype of a quantized part.
 fn in_f32(asked: Option<DtypeChoice>, part: &str) -> Result<DtypeChoice> {
     match asked {
         None | Some(DtypeChoice::F32) => Ok(DtypeChoice::F32),
         Some(other) => Err(Error::Device(format!(
-            "{part} is in eight bits and computes in f32, not {other}; leave out its dtype"
+            "{part} is quantized and computes in f32, not {other}; leave out its dtype"
         ))),
     }
 }
@@ -252,9 +256,9 @@ fn part_type(
     otherwise: DType,
     part: &str,
 ) -> Result<DType> {
-    match quantization {
-        Quantization::None => Ok(asked.map_or(otherwise, DtypeChoice::dtype)),
-        Quantization::Int8 => Ok(in_f32(asked, part)?.dtype()),
+    match quantization.bits() {
+        None => Ok(asked.map_or(otherwise, DtypeChoice::dtype)),
+        Some(_) => Ok(in_f32(asked, part)?.dtype()),
     }
 }
 
@@ -279,7 +283,7 @@ pub(crate) fn open_files(
     Ok(ModelFiles::open(folder, &places)?)
 }
 
-/// Values in the checkpoint and in its vision tower; of weights in eight bits their bytes, which are a few more.
+/// Values in the checkpoint and in its vision tower; of quantized weights their bytes.
 fn count_parameters(files: &ModelFiles) -> Result<u64> {
     let count = |source: &dyn maskwise_nn::weights::TensorSource| -> u64 {
         source.tensors().values().map(|info| info.element_count() as u64).sum()

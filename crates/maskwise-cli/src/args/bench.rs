@@ -20,7 +20,7 @@ pub(crate) struct BenchArguments {
     /// Tokens of the answer.
     #[arg(long, default_value_t = 20, value_name = "N", value_parser = positive())]
     tokens: u64,
-    /// The dtype of the language model where it is not in eight bits: f32 or bf16.
+    /// The dtype of the language model where it is not quantized: f32 or bf16.
     #[arg(long, default_value_t = DtypeChoice::F32, value_name = "DTYPE")]
     dtype: DtypeChoice,
     #[command(flatten)]

@@ -58,7 +58,7 @@ pub(crate) struct ModelArguments {
 /// Which parts keep the weights of their large linear layers in fewer bits.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct QuantizeArguments {
-    /// Keep the weights of the language model's attention and MLP in eight bits, half of bf16's memory; on cpu only.
+    /// Keep the weights of the language model's attention and MLP in eight bits, half of bf16's memory, or in four and a half; on cpu only.
     #[arg(long, value_name = "TYPE")]
     quantize: Option<QuantizeChoice>,
     /// The same for the vision tower.
@@ -71,7 +71,10 @@ pub(crate) struct QuantizeArguments {
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum QuantizeChoice {
+    /// Eight bits, with a scale for each output.
     Int8,
+    /// Four bits, with a step and an offset for each 32 inputs.
+    Int4,
 }
 
 impl QuantizeArguments {
@@ -79,6 +82,7 @@ impl QuantizeArguments {
         let of = |choice: Option<QuantizeChoice>| match choice {
             None => Quantization::None,
             Some(QuantizeChoice::Int8) => Quantization::Int8,
+            Some(QuantizeChoice::Int4) => Quantization::Int4,
         };
         PartQuantization {
             language: of(self.quantize),

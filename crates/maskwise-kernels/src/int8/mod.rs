@@ -1,12 +1,15 @@
 //! Products of weights in eight bits with activations that are rounded to eight bits, row by row.
 //!
-//! A weight is symmetric with a scale for each output; activations are rounded when they come, symmetric with a scale for each row. Sums
-//! are integers, so that every path gives the same bits.
+//! A weight is symmetric with a scale for each output; activations are rounded when they come, symmetric with a scale for each row. What that
+//! leaves of a row is rounded and multiplied as well, a second digit, where few large values leave the others few steps, and of every row in
+//! [`crate::matmul::Precision::Highest`]. Sums are integers, so that every path gives the same bits.
 
 #[cfg(target_arch = "x86_64")]
 mod bytes;
 #[cfg(target_arch = "x86_64")]
 mod dots;
+mod lines;
+mod output;
 mod packed;
 mod portable;
 mod rows;
@@ -15,38 +18,37 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 mod tiles;
 
-pub use packed::{Int8Weight, PackedError, SharedBytes};
+pub use lines::{PackedError, SharedBytes};
+pub use packed::Int8Weight;
+
+pub(crate) use lines::{Line, Lines};
+pub(crate) use output::Output;
+pub(crate) use packed::{Panels, TAIL};
+#[cfg(test)]
+pub(crate) use rows::remainder;
+pub(crate) use rows::{Arrangement, Rows};
 
 use crate::matmul::Path;
 use rayon::prelude::*;
-use rows::Rows;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Outputs of a panel.
-const OUTPUTS: usize = 16;
+pub(crate) const OUTPUTS: usize = 16;
 /// Inputs that one instruction multiplies for each output; they lie side by side.
-const GROUP: usize = 4;
+pub(crate) const GROUP: usize = 4;
 /// Inputs are filled up with zeros to a multiple of this, the depth of a tile.
-const DEPTH: usize = 64;
+pub(crate) const DEPTH: usize = 64;
 /// Panels that are multiplied together.
-const TOGETHER: usize = 2;
+pub(crate) const TOGETHER: usize = 2;
 
 /// Inputs up to which 32 bits hold every sum.
 pub const MAX_INPUTS: usize = 1 << 16;
 
-/// A line of the processor's caches: four inputs of each of 16 outputs, or 64 activations of a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(C, align(64))]
-struct Line([i8; 64]);
-
-impl Line {
-    const ZERO: Self = Self([0; 64]);
-}
-
 /// What a step is worth if the largest of these values is to be 127 of them; not a number where one of them is none. Values too small for that
 /// become zeros.
 #[inline(always)]
-fn step(values: &[f32]) -> f32 {
+pub(crate) fn step(values: &[f32]) -> f32 {
     // So that one divided by a step is finite.
     const LEAST: u32 = (127.0 * f32::MIN_POSITIVE).to_bits();
     // Without their signs, numbers are ordered as their bits are, and what is no number stands above them.
@@ -71,7 +73,7 @@ pub fn has_int8(path: Path) -> bool {
 
 /// The path of this process: the one that `MASKWISE_ISA` asks for (see [`Path::current`]) or the fastest, or the next that the processor has
 /// for eight bits.
-fn current() -> Path {
+pub(crate) fn current() -> Path {
     static CURRENT: OnceLock<Path> = OnceLock::new();
     *CURRENT.get_or_init(|| {
         let mut paths = Path::ALL.into_iter();
@@ -80,19 +82,26 @@ fn current() -> Path {
     })
 }
 
-/// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, with the input rounded row by row, on the threads of the current pool.
+/// `output[rows, outputs] = input[rows, inputs] · weightᵀ`, plus a number of `bias` for each output if there is one, with the input rounded row by
+/// row, on the threads of the current pool.
 ///
 /// # Panics
 /// When the lengths do not fit.
-pub fn matmul_int8(input: &[f32], weight: &Int8Weight, output: &mut [f32]) {
-    matmul_int8_on(current(), input, weight, output);
+pub fn matmul_int8(input: &[f32], weight: &Int8Weight, bias: Option<&[f32]>, output: &mut [f32]) {
+    matmul_int8_on(current(), input, weight, bias, output);
 }
 
 /// As [`matmul_int8`], by the instructions of `path`.
 ///
 /// # Panics
 /// When the lengths do not fit, or the path [has no instructions](has_int8) for eight bits here.
-pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &mut [f32]) {
+pub fn matmul_int8_on(
+    path: Path,
+    input: &[f32],
+    weight: &Int8Weight,
+    bias: Option<&[f32]>,
+    output: &mut [f32],
+) {
     assert!(has_int8(path), "this processor lacks {path:?} for eight bits");
     let (outputs, inputs) = (weight.outputs(), weight.inputs());
     if outputs == 0 || inputs == 0 {
@@ -102,67 +111,49 @@ pub fn matmul_int8_on(path: Path, input: &[f32], weight: &Int8Weight, output: &m
         } else {
             input.is_empty() && output.len().is_multiple_of(outputs)
         });
-        return output.fill(0.0);
+        for (place, value) in output.iter_mut().enumerate() {
+            *value = bias.map_or(0.0, |bias| bias[place % outputs]);
+        }
+        return;
     }
     let count = output.len() / outputs;
     assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
     // Tiles take 16 rows and more; for few the weight's way from memory is what takes time.
     let path = if path == Path::Amx && count < FEW { Path::Avx512 } else { path };
-    let rows = Rows::quantize(input, inputs, path);
-    let output = Output { values: output.as_mut_ptr(), rows: count, columns: outputs };
+    let rows = Rows::quantize(input, inputs, Arrangement::of(path));
     let panels = weight.panels();
-    let pairs = panels.count() / TOGETHER;
-    let work = |first: usize| {
-        let pairs = first..(first + PIECE).min(pairs);
-        match path {
-            #[cfg(target_arch = "x86_64")]
-            Path::Amx => tiles::multiply(&rows, panels, output, pairs),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => dots::multiply(&rows, panels, output, pairs),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx2 => bytes::multiply(&rows, panels, output, pairs),
-            _ => portable::multiply(&rows, panels, output, pairs),
-        }
-    };
-    let starts = (0..pairs.div_ceil(PIECE)).into_par_iter().map(|piece| piece * PIECE);
-    if crate::work::is_shared(count * outputs * inputs / OUTPUTS) {
-        starts.for_each(work);
+    Output::of(&rows, bias, output, outputs, |output| {
+        share(panels.count() / TOGETHER, rows.count * outputs * inputs, |pairs| {
+            multiply(path, &rows, panels, output, pairs);
+        });
+    });
+}
+
+/// Runs `work` on pieces of the pairs of panels, on several threads if there are enough `products`.
+pub(crate) fn share(pairs: usize, products: usize, work: impl Fn(Range<usize>) + Sync) {
+    let piece = |piece: usize| work(piece * PIECE..((piece + 1) * PIECE).min(pairs));
+    let pieces = 0..pairs.div_ceil(PIECE);
+    if crate::work::is_shared(products / OUTPUTS) {
+        pieces.into_par_iter().for_each(piece);
     } else {
-        (0..pairs).step_by(PIECE).for_each(work);
+        pieces.for_each(piece);
+    }
+}
+
+/// Multiplies with some pairs of panels, by the instructions of a path that this processor has.
+pub(crate) fn multiply(path: Path, rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
+    match path {
+        #[cfg(target_arch = "x86_64")]
+        Path::Amx => tiles::multiply(rows, panels, output, pairs),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => dots::multiply(rows, panels, output, pairs),
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => bytes::multiply(rows, panels, output, pairs),
+        _ => portable::multiply(rows, panels, output, pairs),
     }
 }
 
 /// Rows below which tiles do not pay.
-const FEW: usize = 6;
+pub(crate) const FEW: usize = 6;
 /// Pairs of panels of one piece of work: their weights stay in the second-level cache while the rows pass.
-const PIECE: usize = 4;
-
-/// Where a product goes. Pieces of work write different columns of it.
-#[derive(Clone, Copy)]
-struct Output {
-    values: *mut f32,
-    rows: usize,
-    columns: usize,
-}
-
-// SAFETY: the pointer is to a slice that `matmul_int8_on` borrows mutably for as long as an `Output` lives; threads write different
-// elements of it.
-#[allow(unsafe_code)]
-unsafe impl Send for Output {}
-// SAFETY: as above.
-#[allow(unsafe_code)]
-unsafe impl Sync for Output {}
-
-impl Output {
-    /// Writes what `sums` (of the panel's 16 outputs) are worth into a row.
-    #[allow(unsafe_code)]
-    fn write(self, row: usize, panel: usize, sums: &[i32; OUTPUTS], row_scale: f32, scales: &[f32; OUTPUTS]) {
-        assert!(row < self.rows);
-        let start = panel * OUTPUTS;
-        for (column, (sum, scale)) in (start..self.columns.min(start + OUTPUTS)).zip(sums.iter().zip(scales))
-        {
-            // SAFETY: row and column lie inside of the output, whose length is their product; nobody else writes this column.
-            unsafe { self.values.add(row * self.columns + column).write(*sum as f32 * row_scale * scale) };
-        }
-    }
-}
+pub(crate) const PIECE: usize = 4;

@@ -1,15 +1,12 @@
 //! How weights in eight bits lie in memory and in files.
 
+use super::lines::{Lines, PackedError, SharedBytes};
 use super::{DEPTH, GROUP, Line, MAX_INPUTS, OUTPUTS, TOGETHER, step};
 use rayon::prelude::*;
 use std::fmt;
-use std::sync::Arc;
 
 /// Lines at the end of a panel: what a step of each output is worth (f32), and the sums of their steps (i32), both little-endian.
-const TAIL: usize = 2;
-
-/// Bytes that somebody else keeps: a mapped file, or bytes in the program.
-pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
+pub(crate) const TAIL: usize = 2;
 
 /// A matrix of weights in eight bits, arranged for the processor: panels of 16 outputs, each with a line of 64 bytes for every four inputs and
 /// two lines for scales and sums. Outputs are filled up to a multiple of 32 and inputs to one of 64. The arrangement is the same for every
@@ -18,44 +15,8 @@ pub type SharedBytes = Arc<dyn AsRef<[u8]> + Send + Sync>;
 pub struct Int8Weight {
     outputs: usize,
     inputs: usize,
-    content: Content,
+    lines: Lines,
 }
-
-#[derive(Clone)]
-enum Content {
-    Owned(Vec<Line>),
-    /// Aligned to lines, and of the right length.
-    Shared(SharedBytes),
-}
-
-/// Why bytes are no weight.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PackedError {
-    /// There are other than the number of bytes that the shape needs.
-    Length {
-        /// How many there are.
-        found: usize,
-        /// How many are needed.
-        needed: usize,
-    },
-    /// More inputs than [`MAX_INPUTS`].
-    Inputs(usize),
-}
-
-impl fmt::Display for PackedError {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Length { found, needed } => {
-                write!(formatter, "{found} bytes hold no such weight; it takes {needed}")
-            }
-            Self::Inputs(inputs) => {
-                write!(formatter, "{inputs} inputs are too many for eight bits; there may be {MAX_INPUTS}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for PackedError {}
 
 impl Int8Weight {
     /// Rounds a weight `[outputs, inputs]`: the largest value of each output becomes 127 steps.
@@ -82,7 +43,7 @@ impl Int8Weight {
                 tail[1].put(output, sum.to_le_bytes());
             }
         });
-        Self { outputs, inputs, content: Content::Owned(content) }
+        Self { outputs, inputs, lines: Lines::Owned(content) }
     }
 
     /// A weight `[outputs, inputs]` of the bytes that [`Int8Weight::as_bytes`] gave; they are copied only where they are not aligned to 64.
@@ -90,23 +51,8 @@ impl Int8Weight {
     /// # Errors
     /// When there are other than `packed_shape` says, or too many inputs.
     pub fn from_packed(bytes: SharedBytes, outputs: usize, inputs: usize) -> Result<Self, PackedError> {
-        if inputs > MAX_INPUTS {
-            return Err(PackedError::Inputs(inputs));
-        }
-        let (found, needed) =
-            ((*bytes).as_ref().len(), Self::packed_shape(outputs, inputs).iter().product::<usize>());
-        if found != needed {
-            return Err(PackedError::Length { found, needed });
-        }
-        let content = match lines_of((*bytes).as_ref()) {
-            Some(_) => Content::Shared(bytes),
-            None => {
-                let chunks = (*bytes).as_ref().chunks_exact(size_of::<Line>());
-                let line = |chunk: &[u8]| Line(std::array::from_fn(|byte| chunk[byte] as i8));
-                Content::Owned(chunks.map(line).collect())
-            }
-        };
-        Ok(Self { outputs, inputs, content })
+        let lines = Lines::from_bytes(bytes, Self::packed_shape(outputs, inputs), inputs)?;
+        Ok(Self { outputs, inputs, lines })
     }
 
     /// The sizes of the arranged bytes: panels, lines of a panel, bytes of a line.
@@ -117,10 +63,7 @@ impl Int8Weight {
 
     /// The arranged bytes.
     pub fn as_bytes(&self) -> &[u8] {
-        match &self.content {
-            Content::Owned(lines) => bytes_of(lines),
-            Content::Shared(bytes) => (**bytes).as_ref(),
-        }
+        self.lines.as_bytes()
     }
 
     /// Rows of the matrix: what products have as columns.
@@ -145,12 +88,8 @@ impl Int8Weight {
         (0..self.outputs).flat_map(row).collect()
     }
 
-    pub(super) fn panels(&self) -> Panels<'_> {
-        let lines = match &self.content {
-            Content::Owned(lines) => lines,
-            Content::Shared(bytes) => lines_of((**bytes).as_ref()).unwrap_or_default(),
-        };
-        Panels { lines, length: Self::packed_shape(self.outputs, self.inputs)[1] }
+    pub(crate) fn panels(&self) -> Panels<'_> {
+        Panels::new(self.lines.as_slice(), Self::packed_shape(self.outputs, self.inputs)[1])
     }
 }
 
@@ -182,34 +121,39 @@ fn round(row: &[f32], rounded: &mut [i8]) -> f32 {
 
 /// The panels of a weight.
 #[derive(Clone, Copy)]
-pub(super) struct Panels<'a> {
+pub(crate) struct Panels<'a> {
     lines: &'a [Line],
     /// Lines of a panel, with its tail.
     length: usize,
 }
 
 impl<'a> Panels<'a> {
-    pub(super) fn count(self) -> usize {
+    /// Panels of `length` lines each.
+    pub(crate) fn new(lines: &'a [Line], length: usize) -> Self {
+        Self { lines, length }
+    }
+
+    pub(crate) fn count(self) -> usize {
         self.lines.len() / self.length
     }
 
     /// Lines of steps in a panel.
-    pub(super) fn length(self) -> usize {
+    pub(crate) fn length(self) -> usize {
         self.length - TAIL
     }
 
     /// The steps of a panel.
-    pub(super) fn lines(self, panel: usize) -> &'a [Line] {
+    pub(crate) fn lines(self, panel: usize) -> &'a [Line] {
         &self.lines[panel * self.length..][..self.length - TAIL]
     }
 
     /// What a step of each output is worth.
-    pub(super) fn scales(self, panel: usize) -> [f32; OUTPUTS] {
+    pub(crate) fn scales(self, panel: usize) -> [f32; OUTPUTS] {
         self.tail(panel, 0).map(f32::from_le_bytes)
     }
 
     /// The sums of each output's steps.
-    pub(super) fn sums(self, panel: usize) -> [i32; OUTPUTS] {
+    pub(crate) fn sums(self, panel: usize) -> [i32; OUTPUTS] {
         self.tail(panel, 1).map(i32::from_le_bytes)
     }
 
@@ -217,27 +161,4 @@ impl<'a> Panels<'a> {
         let line = &self.lines[(panel + 1) * self.length - TAIL + line];
         std::array::from_fn(|output| std::array::from_fn(|byte| line.0[output * 4 + byte] as u8))
     }
-}
-
-impl Line {
-    /// Puts four bytes at the place of an output.
-    fn put(&mut self, output: usize, bytes: [u8; 4]) {
-        for (place, byte) in self.0[output * 4..].iter_mut().zip(bytes) {
-            *place = byte as i8;
-        }
-    }
-}
-
-/// These bytes as lines, if they begin at a multiple of 64 and are as many.
-#[allow(unsafe_code)]
-fn lines_of(bytes: &[u8]) -> Option<&[Line]> {
-    // SAFETY: a line is 64 bytes of any content, and `align_to` gives only those that are aligned.
-    let (before, lines, after) = unsafe { bytes.align_to::<Line>() };
-    (before.is_empty() && after.is_empty()).then_some(lines)
-}
-
-#[allow(unsafe_code)]
-fn bytes_of(lines: &[Line]) -> &[u8] {
-    // SAFETY: a line is 64 bytes without padding; bytes have no alignment and any content.
-    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
 }

@@ -1,47 +1,88 @@
 //! Activations in eight bits.
 
 use super::{DEPTH, Line, step};
-use crate::matmul::Path;
+use crate::matmul::{Path, Precision, precision};
 use rayon::prelude::*;
 
 /// Rows of two tiles, one below the other; there are as many lines, so that tiles may read beyond the last row.
 pub(super) const TILE_ROWS: usize = 32;
 
-/// Rows of activations, each rounded with a scale of its own.
-pub(super) struct Rows {
-    pub(super) count: usize,
+/// How rounded activations lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrangement {
+    /// Row after row.
+    Rows,
+    /// Row after row, with 128 added to each step.
+    Unsigned,
+    /// 32 rows at a time, of which the first lines come first, then the second ones.
+    Tiles,
+}
+
+impl Arrangement {
+    /// What the instructions of `path` take for weights in eight bits: the dot product of AVX-512 wants one side without a sign.
+    pub(crate) fn of(path: Path) -> Self {
+        match path {
+            Path::Amx => Self::Tiles,
+            Path::Avx512 => Self::Unsigned,
+            Path::Avx2 | Path::Portable => Self::Rows,
+        }
+    }
+}
+
+/// Times its root mean square that the largest value of a row may be before what rounding leaves is kept too. A normal distribution of 4,096
+/// values reaches about four.
+const CREST: f32 = 8.0;
+
+/// Rows of activations, each rounded with a scale of its own; behind them stands what rounding leaves of some, rounded in turn.
+pub(crate) struct Rows {
+    /// All of them, remainders too.
+    pub(crate) count: usize,
     /// Lines of a row.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     lines: Vec<Line>,
-    pub(super) scales: Vec<f32>,
+    pub(crate) scales: Vec<f32>,
+    /// The rows that the last ones are the remainders of.
+    pub(crate) remainders: Vec<usize>,
 }
 
 impl Rows {
-    /// Rounds rows of `inputs` values, for the instructions of `path`: row after row, or for tiles 32 rows at a time, of which the first lines
-    /// come first, then the second ones. For [`Path::Avx512`], whose instruction wants one side without a sign, 128 is added to each step.
-    pub(super) fn quantize(input: &[f32], inputs: usize, path: Path) -> Self {
-        let (count, length) = (input.len() / inputs, inputs.div_ceil(DEPTH));
-        let together = if path == Path::Amx { TILE_ROWS } else { 1 };
-        let mut lines = vec![Line::ZERO; count.next_multiple_of(together) * length];
-        let mut scales = vec![0.0; count];
-        let flip = if path == Path::Avx512 { i8::MIN } else { 0 };
-        let round = |((lines, scales), rows): ((&mut [Line], &mut [f32]), &[f32])| {
-            for (place, (scale, row)) in scales.iter_mut().zip(rows.chunks(inputs)).enumerate() {
-                *scale = round(row, lines[place..].iter_mut().step_by(together), flip);
+    /// Rounds rows of `inputs` values; the remainders of all are kept in [`Precision::Highest`].
+    pub(crate) fn quantize(input: &[f32], inputs: usize, arrangement: Arrangement) -> Self {
+        let length = inputs.div_ceil(DEPTH);
+        let together = if arrangement == Arrangement::Tiles { TILE_ROWS } else { 1 };
+        let flip = if arrangement == Arrangement::Unsigned { i8::MIN } else { 0 };
+        let room = |count: usize| count.next_multiple_of(together) * length;
+        let mut count = input.len() / inputs;
+        let mut lines = vec![Line([flip; DEPTH]); room(count)];
+        let mut rounded = vec![Rounded::default(); count];
+        let round = |((lines, rounded), rows): ((&mut [Line], &mut [Rounded]), &[f32])| {
+            for (place, (rounded, row)) in rounded.iter_mut().zip(rows.chunks(inputs)).enumerate() {
+                *rounded = round(row, lines[place..].iter_mut().step_by(together), flip);
             }
         };
         if crate::work::is_shared(input.len()) {
-            let outputs = lines.par_chunks_mut(together * length).zip(scales.par_chunks_mut(together));
+            let outputs = lines.par_chunks_mut(together * length).zip(rounded.par_chunks_mut(together));
             outputs.zip(input.par_chunks(together * inputs)).for_each(round);
         } else {
-            let outputs = lines.chunks_mut(together * length).zip(scales.chunks_mut(together));
+            let outputs = lines.chunks_mut(together * length).zip(rounded.chunks_mut(together));
             outputs.zip(input.chunks(together * inputs)).for_each(round);
         }
-        Self { count, length, lines, scales }
+        let all = precision() == Precision::Highest;
+        let remainders: Vec<usize> = (0..count).filter(|row| all || rounded[*row].is_uneven).collect();
+        let mut scales: Vec<f32> = rounded.iter().map(|rounded| rounded.scale).collect();
+        lines.resize(room(count + remainders.len()), Line([flip; DEPTH]));
+        for row in &remainders {
+            let left = remainder(&input[row * inputs..][..inputs], scales[*row]);
+            let (block, place) = (count / together, count % together);
+            let lines = lines[block * together * length + place..].iter_mut().step_by(together);
+            scales.push(self::round(&left, lines.take(length), flip).scale);
+            count += 1;
+        }
+        Self { count, length, lines, scales, remainders }
     }
 
     /// A row, if rows follow each other.
-    pub(super) fn row(&self, row: usize) -> &[Line] {
+    pub(crate) fn row(&self, row: usize) -> &[Line] {
         &self.lines[row * self.length..][..self.length]
     }
 
@@ -52,8 +93,17 @@ impl Rows {
     }
 }
 
-/// Rounds a row into lines and returns what a step is worth.
-fn round<'a>(row: &[f32], lines: impl Iterator<Item = &'a mut Line>, flip: i8) -> f32 {
+/// What became of a row.
+#[derive(Clone, Copy, Default)]
+struct Rounded {
+    /// What a step is worth.
+    scale: f32,
+    /// Whether few large values leave the others few steps.
+    is_uneven: bool,
+}
+
+/// Rounds a row into lines.
+fn round<'a>(row: &[f32], lines: impl Iterator<Item = &'a mut Line>, flip: i8) -> Rounded {
     crate::vectorized(
         #[inline(always)]
         || {
@@ -64,7 +114,19 @@ fn round<'a>(row: &[f32], lines: impl Iterator<Item = &'a mut Line>, flip: i8) -
                     *step = (value * steps).round_ties_even() as i32 as i8 ^ flip;
                 }
             }
-            scale
+            let mean_square = crate::work::fold(row, |value| value * value) / row.len() as f32;
+            Rounded { scale, is_uneven: 127.0 * scale > CREST * mean_square.sqrt() }
+        },
+    )
+}
+
+/// What rounding to steps of `scale` leaves of a row.
+pub(crate) fn remainder(row: &[f32], scale: f32) -> Vec<f32> {
+    crate::vectorized(
+        #[inline(always)]
+        || {
+            let steps = 1.0 / scale;
+            row.iter().map(|value| value - (value * steps).round_ties_even() * scale).collect()
         },
     )
 }

@@ -33,7 +33,7 @@ pub(super) fn is_available() -> bool {
 #[allow(unsafe_code)]
 pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range<usize>) {
     assert!(is_available() && super::dots::is_available(), "no AMX tiles for bytes");
-    assert_eq!(rows.count, output.rows);
+    assert_eq!(rows.count, output.rows());
     let tiles = Tiles::configure();
     let mut sums = vec![Sums([[[0; OUTPUTS]; TOGETHER]; ROWS]); pairs.len()];
     for first in (0..rows.count).step_by(ROWS) {
@@ -57,7 +57,7 @@ pub(super) fn multiply(rows: &Rows, panels: Panels, output: Output, pairs: Range
     }
 }
 
-impl Output {
+impl Output<'_> {
     /// Writes what sums are worth, of rows from `first` on, as many as there are `row_scales`, and of the panels of `pair`.
     ///
     /// # Safety
@@ -73,18 +73,22 @@ impl Output {
         scales: &[[f32; OUTPUTS]; TOGETHER],
     ) {
         for panel in 0..TOGETHER {
-            let column = (pair * TOGETHER + panel) * OUTPUTS;
-            let columns = self.columns.saturating_sub(column).min(OUTPUTS);
+            let column = self.first_column(pair * TOGETHER + panel);
+            let columns = self.columns().saturating_sub(column).min(OUTPUTS);
             let mask = ((1_u32 << columns) - 1) as u16;
             // SAFETY: 16 numbers.
             let scales = unsafe { _mm512_loadu_ps(scales[panel].as_ptr()) };
             for (row, (sums, row_scale)) in sums.iter().zip(row_scales).enumerate() {
-                // SAFETY: 16 numbers are read. Columns are masked to those of the output and the row lies inside of it; nobody else writes
-                // these columns.
+                let bias = self.bias(first + row, column);
+                // SAFETY: 16 numbers are read, and of the bias those of the output's columns, to which columns are masked. The row lies inside
+                // of the output; nobody else writes these columns.
                 unsafe {
                     let sum = _mm512_cvtepi32_ps(_mm512_loadu_si512(sums[panel].as_ptr().cast()));
-                    let value = _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(*row_scale)), scales);
-                    let at = self.values.add((first + row) * self.columns).wrapping_add(column);
+                    let mut value = _mm512_mul_ps(_mm512_mul_ps(sum, _mm512_set1_ps(*row_scale)), scales);
+                    if let Some(bias) = bias {
+                        value = _mm512_add_ps(value, _mm512_maskz_loadu_ps(mask, bias.as_ptr()));
+                    }
+                    let at = self.row(first + row).wrapping_add(column);
                     _mm512_mask_storeu_ps(at, mask, value);
                 }
             }

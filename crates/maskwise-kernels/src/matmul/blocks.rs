@@ -13,6 +13,9 @@ use std::arch::x86_64::*;
 use std::cell::Cell;
 use std::ops::Range;
 
+/// Multiplications from which on an f32 product on AVX-512 is worth rearranging the operands.
+const WORTHWHILE: usize = 1 << 17;
+
 /// Steps along the depth, after which a sum is interrupted.
 const INTERRUPT: usize = 16;
 
@@ -44,24 +47,41 @@ fn with_lines<R>(
     result
 }
 
+/// What becomes of the sums of a product.
+#[derive(Clone, Copy)]
+pub(super) struct Finish<'a> {
+    /// They are multiplied by this.
+    pub(super) scale: f32,
+    /// Whether they are added to what the output holds.
+    pub(super) write: Write,
+    /// A number for each column that is added where the output is overwritten.
+    pub(super) bias: Option<&'a [f32]>,
+}
+
+impl Finish<'_> {
+    /// Without a bias.
+    pub(super) fn new(scale: f32, write: Write) -> Self {
+        Self { scale, write, bias: None }
+    }
+}
+
 /// Where a product goes, and how.
 #[derive(Clone, Copy)]
-struct Output {
+struct Output<'a> {
     values: *mut f32,
     rows: usize,
     columns: usize,
     stride: usize,
-    scale: f32,
-    write: Write,
+    finish: Finish<'a>,
 }
 
 // SAFETY: the pointer is to a slice that a `MatrixMut` borrows mutably for as long as an `Output` lives; threads write different
 // elements of it.
 #[allow(unsafe_code)]
-unsafe impl Send for Output {}
+unsafe impl Send for Output<'_> {}
 // SAFETY: as above.
 #[allow(unsafe_code)]
-unsafe impl Sync for Output {}
+unsafe impl Sync for Output<'_> {}
 
 /// The right side of a product.
 #[derive(Clone, Copy)]
@@ -105,6 +125,20 @@ impl Kernel {
         }
     }
 
+    /// The kernel for a product of these sizes in the calling thread's precision; none where others are better, or the processor has none.
+    pub(super) fn for_sizes(m: usize, k: usize, n: usize) -> Option<Self> {
+        if precision() == Precision::Medium && super::reduced::gains(m, k, n) {
+            return matches!(Path::current(), Path::Amx | Path::Avx512).then(|| Self::of(Path::current()));
+        }
+        Self::for_sizes_in_f32(m, k, n)
+    }
+
+    /// As [`Kernel::for_sizes`], in f32.
+    pub(super) fn for_sizes_in_f32(m: usize, k: usize, n: usize) -> Option<Self> {
+        let is_worthwhile = m >= 8 && n >= 8 && k >= 8 && m.saturating_mul(k).saturating_mul(n) >= WORTHWHILE;
+        if is_worthwhile { Self::for_f32() } else { None }
+    }
+
     /// The kernel for products in f32, where the processor has one.
     pub(super) fn for_f32() -> Option<Self> {
         (matches!(Path::wished(), Path::Amx | Path::Avx512) && wide::is_available()).then_some(Self::Wide)
@@ -135,23 +169,17 @@ pub(super) fn product(
     left: Matrix,
     right: Right,
     output: MatrixMut,
-    scale: f32,
-    write: Write,
+    finish: Finish,
     share: bool,
 ) {
+    assert!(finish.bias.is_none_or(|bias| bias.len() == output.columns && finish.write == Write::Replace));
     assert!(kernel.is_available(), "this processor lacks {kernel:?}");
     let (m, k, n) = (output.rows, left.columns, output.columns);
     let share = share && is_shared(m, k, n);
     let left = Strands::new(left, Side::Left, kernel.element());
     let panel = left.panel_lines();
-    let output = Output {
-        values: output.values.as_mut_ptr(),
-        rows: m,
-        columns: n,
-        stride: output.stride,
-        scale,
-        write,
-    };
+    let output =
+        Output { values: output.values.as_mut_ptr(), rows: m, columns: n, stride: output.stride, finish };
     let (rows, columns) = (left.panels(), n.div_ceil(WIDTH));
     // Short sums need no room for interrupted ones, so that their regions can be wide.
     let width = if panel > INTERRUPT * WIDTH { 8 } else { 32 };
@@ -198,9 +226,9 @@ enum Left<'a> {
     Packed(&'a [Line], usize),
 }
 
-struct Work {
+struct Work<'a> {
     kernel: Kernel,
-    output: Output,
+    output: Output<'a>,
     /// Lines of a panel that are multiplied.
     panel: usize,
     /// Lines from a panel of the right side to the next.
@@ -210,7 +238,7 @@ struct Work {
     share: bool,
 }
 
-impl Work {
+impl Work<'_> {
     /// Multiplies panels; `right` holds those of `columns`.
     fn multiply(&self, left: Left, right: &[Line], rows: Range<usize>, columns: Range<usize>) {
         let height = match left {
@@ -313,7 +341,7 @@ impl Work {
     }
 }
 
-impl Output {
+impl Output<'_> {
     /// Asks the processor to fetch a block's memory for writing, while the block is computed. Blocks touch many rows briefly, which
     /// the hardware does not foresee.
     #[allow(unsafe_code)]
@@ -330,9 +358,10 @@ impl Output {
 
     /// Whether a block can be written as it is, in full.
     fn takes_blocks(&self, row: usize, column: usize) -> bool {
-        self.scale == 1.0
+        self.finish.scale == 1.0
+            && self.finish.bias.is_none()
             && !self.stride.is_multiple_of(512)
-            && self.write == Write::Replace
+            && self.finish.write == Write::Replace
             && (row + 1) * WIDTH <= self.rows
             && (column + 1) * WIDTH <= self.columns
     }
@@ -349,20 +378,24 @@ impl Output {
         let rows = (self.rows - first).min(WIDTH);
         let columns = (self.columns - start).min(WIDTH);
         let masks = [(1_u32 << columns.min(16)) - 1, (1 << columns.saturating_sub(16)) - 1];
-        let scale = _mm512_set1_ps(self.scale);
+        let scale = _mm512_set1_ps(self.finish.scale);
         let sums: *const f32 = sums.as_ptr().cast();
         for row in 0..rows {
             for (half, mask) in masks.into_iter().enumerate() {
                 let mask = mask as u16;
                 let output = self.values.wrapping_add((first + row) * self.stride + start + 16 * half);
                 // SAFETY: `sums` are 32 rows of 32 values. Rows are limited and columns masked to those of the output, whose
-                // elements (row, column) all lie inside of the slice, as the constructor of `MatrixMut` has checked.
+                // elements (row, column) all lie inside of the slice, as the constructor of `MatrixMut` has checked; there is a bias for
+                // each column, as `product` asserts.
                 unsafe {
                     let sum = _mm512_loadu_ps(sums.add(row * WIDTH + 16 * half));
-                    let value = if self.write == Write::Add {
-                        _mm512_fmadd_ps(sum, scale, _mm512_maskz_loadu_ps(mask, output))
-                    } else {
-                        _mm512_mul_ps(sum, scale)
+                    let value = match (self.finish.write, self.finish.bias) {
+                        (Write::Add, _) => _mm512_fmadd_ps(sum, scale, _mm512_maskz_loadu_ps(mask, output)),
+                        (Write::Replace, Some(bias)) => {
+                            let bias = bias.as_ptr().wrapping_add(start + 16 * half);
+                            _mm512_fmadd_ps(sum, scale, _mm512_maskz_loadu_ps(mask, bias))
+                        }
+                        (Write::Replace, None) => _mm512_mul_ps(sum, scale),
                     };
                     _mm512_mask_storeu_ps(output, mask, value);
                 }

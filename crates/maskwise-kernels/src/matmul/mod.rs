@@ -18,6 +18,8 @@ mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
+#[cfg(target_arch = "x86_64")]
+use blocks::Finish;
 use gemm::Parallelism;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tiles::Tiles;
@@ -113,6 +115,13 @@ impl<'a> MatrixMut<'a> {
         assert!(rows <= 1 || stride >= columns, "rows of {columns} overlap at a stride of {stride}");
         Self { values, rows, columns, stride }
     }
+
+    /// Makes each row equal to this one.
+    fn fill_rows(&mut self, row: &[f32]) {
+        for values in self.values.chunks_mut(self.stride.max(1)).take(self.rows) {
+            values[..self.columns].copy_from_slice(row);
+        }
+    }
 }
 
 fn check(length: usize, rows: usize, columns: usize, stride: usize) {
@@ -141,6 +150,23 @@ pub enum Write {
 /// When the sizes do not fit each other.
 pub fn matmul(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write) {
     choose(left, right, output, scale, write, true);
+}
+
+/// `output = left · right + bias`, with a number of `bias` for each column, otherwise as [`matmul`].
+///
+/// # Panics
+/// When the sizes do not fit each other.
+pub fn matmul_plus_bias(left: Matrix, right: Matrix, bias: &[f32], mut output: MatrixMut) {
+    let (m, k, n) = sizes(&left, &right, &output);
+    assert_eq!(bias.len(), n, "a bias for {n} columns");
+    #[cfg(target_arch = "x86_64")]
+    if let Some(kernel) = blocks::Kernel::for_sizes(m, k, n) {
+        let right = blocks::Right::Matrix(right);
+        let finish = Finish { scale: 1.0, write: Write::Replace, bias: Some(bias) };
+        return blocks::product(kernel, left, right, output, finish, true);
+    }
+    output.fill_rows(bias);
+    matmul(left, right, output, 1.0, Write::Add);
 }
 
 /// As [`matmul`], on the calling thread.
@@ -176,22 +202,13 @@ fn is_shared(m: usize, k: usize, n: usize) -> bool {
     m.saturating_mul(k).saturating_mul(n) >= SMALL && rayon::current_num_threads() > 1
 }
 
-/// Multiplications from which on an f32 product on AVX-512 is worth rearranging the operands.
-#[cfg(target_arch = "x86_64")]
-const WORTHWHILE: usize = 1 << 17;
-
 /// The product in f32.
 fn exact(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write, share: bool) {
     let (m, k, n) = sizes(&left, &right, &output);
     #[cfg(target_arch = "x86_64")]
-    if m >= 8
-        && n >= 8
-        && k >= 8
-        && m.saturating_mul(k).saturating_mul(n) >= WORTHWHILE
-        && let Some(kernel) = blocks::Kernel::for_f32()
-    {
+    if let Some(kernel) = blocks::Kernel::for_sizes_in_f32(m, k, n) {
         let right = blocks::Right::Matrix(right);
-        return blocks::product(kernel, left, right, output, scale, write, share);
+        return blocks::product(kernel, left, right, output, Finish::new(scale, write), share);
     }
     by_gemm(left, right, output, scale, write, share && is_shared(m, k, n));
 }

@@ -1,7 +1,7 @@
 //! Products with a right side that is prepared once, such as a weight of inference.
 
 #[cfg(target_arch = "x86_64")]
-use super::blocks::{self, Kernel, Right};
+use super::blocks::{self, Finish, Kernel, Right};
 #[cfg(target_arch = "x86_64")]
 use super::panels::{Line, Side, Strands};
 use super::{Matrix, MatrixMut, Path, Write, check_sizes, exact, is_shared};
@@ -125,38 +125,37 @@ pub(crate) fn matmul_packed_leading(
         #[cfg(target_arch = "x86_64")]
         Values::Panels(kernel, lines) if output.rows > 0 && output.columns > 0 && left.columns > 0 => {
             let right = Right::Packed { lines, depth: right.rows };
-            blocks::product(*kernel, left, right, output, scale, write, false);
+            blocks::product(*kernel, left, right, output, Finish::new(scale, write), false);
         }
         _ => assert!(output.rows == 0 || output.columns == 0, "nothing to multiply with"),
     }
 }
 
-/// As [`matmul`](super::matmul) with both operands rounded to bf16, whatever the sizes and the calling thread's precision.
+/// `output = left · right`, plus a number of `bias` for each column if there is one, with both operands rounded to bf16, whatever the sizes and the
+/// calling thread's precision.
 ///
 /// # Panics
 /// When the sizes do not fit each other.
-pub fn matmul_packed(left: Matrix, right: &PackedRight, output: MatrixMut, scale: f32, write: Write) {
+pub fn matmul_packed(left: Matrix, right: &PackedRight, bias: Option<&[f32]>, mut output: MatrixMut) {
     let (m, k, n) = check_sizes((left.rows, left.columns), (right.rows, right.columns), &output);
+    let write = if bias.is_some() { Write::Add } else { Write::Replace };
     match &right.values {
         #[cfg(target_arch = "x86_64")]
         Values::Panels(kernel, lines) => {
             if m > 0 {
-                blocks::product(
-                    *kernel,
-                    left,
-                    Right::Packed { lines, depth: right.rows },
-                    output,
-                    scale,
-                    write,
-                    is_shared(m, k, n),
-                );
+                let right = Right::Packed { lines, depth: right.rows };
+                let finish = Finish { scale: 1.0, write: Write::Replace, bias };
+                blocks::product(*kernel, left, right, output, finish, is_shared(m, k, n));
             }
         }
         Values::Rounded { values, row_stride, column_stride } => {
             let (row_stride, column_stride) = (*row_stride, *column_stride);
             let right = Matrix { values, rows: k, columns: n, row_stride, column_stride };
             let left_values = super::reduced::rounded(left);
-            exact(Matrix { values: &left_values, ..left }, right, output, scale, write, is_shared(m, k, n));
+            if let Some(bias) = bias {
+                output.fill_rows(bias);
+            }
+            exact(Matrix { values: &left_values, ..left }, right, output, 1.0, write, is_shared(m, k, n));
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Products of operands rounded to bf16, on any path.
 
+#[cfg(target_arch = "x86_64")]
+use super::blocks::Finish;
 use super::{Matrix, MatrixMut, Path, Write, exact, sizes};
 use half::bf16;
 
@@ -40,7 +42,7 @@ pub fn matmul_reduced(
         Path::Amx | Path::Avx512 => {
             let right = super::blocks::Right::Matrix(right);
             let kernel = super::blocks::Kernel::of(path);
-            super::blocks::product(kernel, left, right, output, scale, write, share);
+            super::blocks::product(kernel, left, right, output, Finish::new(scale, write), share);
         }
         _ => portable(left, right, output, scale, write, share),
     }

@@ -172,16 +172,38 @@ fn the_number_of_threads_changes_no_bit() {
 #[test]
 fn a_packed_right_side_changes_no_bit() {
     for (m, k, n) in [(1, 40, 70), (37, 129, 65), (300, 700, 90), (40, 30, 1100), (64, 600, 600)] {
-        for (transposed, write) in [(false, Write::Add), (true, Write::Replace)] {
+        for (transposed, with_bias) in [(false, true), (true, false)] {
             let (left, right) = (Operand::new(m, k, 2, !transposed, 1), Operand::new(k, n, 3, transposed, 2));
             for path in paths() {
-                let (mut output, mut expected) = (varied(m * n, 3), varied(m * n, 3));
+                let bias = with_bias.then(|| varied(n, 5));
+                let (mut output, write) =
+                    (varied(m * n, 3), if with_bias { Write::Add } else { Write::Replace });
+                let mut expected = bias.clone().unwrap_or_default().repeat(m);
+                expected.resize(m * n, 0.0);
                 let packed = PackedRight::for_path(path, right.matrix());
-                matmul_packed(left.matrix(), &packed, MatrixMut::new(&mut output, m, n), 0.6, write);
+                let target = MatrixMut::new(&mut output, m, n);
+                matmul_packed(left.matrix(), &packed, bias.as_deref(), target);
                 let expected_matrix = MatrixMut::new(&mut expected, m, n);
-                matmul_reduced(path, left.matrix(), right.matrix(), expected_matrix, 0.6, write, true);
+                matmul_reduced(path, left.matrix(), right.matrix(), expected_matrix, 1.0, write, true);
                 assert_eq!(output, expected, "{path:?} {m} {k} {n}");
             }
+        }
+    }
+}
+
+/// A bias is added as it is to a row that holds it before.
+#[test]
+fn a_bias_is_added_to_each_row() {
+    for (m, k, n) in [(0, 3, 2), (3, 0, 2), (1, 40, 70), (37, 129, 65), (300, 700, 96)] {
+        let (left, right, bias) = (varied(m * k, 1), varied(k * n, 2), varied(n, 3));
+        for precision in [Precision::Highest, Precision::Medium] {
+            with_precision(precision, || {
+                let (mut output, mut expected) = (varied(m * n, 4), bias.repeat(m));
+                let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
+                matmul_plus_bias(left, right, &bias, MatrixMut::new(&mut output, m, n));
+                matmul(left, right, MatrixMut::new(&mut expected, m, n), 1.0, Write::Add);
+                assert_eq!(output, expected, "{precision:?} {m} {k} {n}");
+            });
         }
     }
 }
@@ -197,7 +219,8 @@ fn empty_products_scale_nothing() {
                 matmul_reduced(path, left, right, MatrixMut::new(&mut output, m, n), 2.0, write, false);
                 assert!(output.iter().all(|&value| value == expected), "{path:?}");
                 let packed = PackedRight::for_path(path, right);
-                matmul_packed(left, &packed, MatrixMut::new(&mut output, m, n), 2.0, write);
+                let bias = vec![expected; n];
+                matmul_packed(left, &packed, Some(&bias), MatrixMut::new(&mut output, m, n));
                 assert!(output.iter().all(|&value| value == expected), "{path:?}");
             }
         }
@@ -211,7 +234,7 @@ fn packed_sizes_must_fit() {
     let packed = PackedRight::new(Matrix::new(&right, 6, 7));
     let mut output = vec![0.0; 28];
     let output = MatrixMut::new(&mut output, 4, 7);
-    matmul_packed(Matrix::new(&left, 4, 5), &packed, output, 1.0, Write::Replace);
+    matmul_packed(Matrix::new(&left, 4, 5), &packed, None, output);
 }
 
 #[test]

@@ -3,7 +3,8 @@ use crate::ops;
 use crate::weights::{Loaded, Quantization, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::gemv;
-use maskwise_kernels::int8::{Int8Weight, MAX_INPUTS};
+use maskwise_kernels::matmul::{Matrix, PackedRight};
+use maskwise_kernels::quantized::{Bits, MAX_INPUTS, QuantizedWeight};
 use std::sync::Arc;
 
 /// Rows up to which a bf16 product on the CPU reads a large weight in its own type instead of widening it.
@@ -23,39 +24,55 @@ pub struct Linear {
 #[derive(Debug, Clone)]
 enum Weight {
     Whole(Tensor),
-    Int8(Arc<Int8Weight>),
+    Quantized(Arc<QuantizedWeight>),
+    /// In bf16, `[in, out]`.
+    Arranged(Arc<PackedRight>),
 }
 
 impl Weight {
     fn load(input: usize, output: usize, weights: &Weights) -> Loaded<Self> {
-        if !weights.has_int8() {
+        let Some(bits) = weights.quantized_bits() else {
             return Ok(Self::Whole(weights.get(&[output, input], "weight")?));
-        }
-        match weights.get_int8(output, input)? {
-            Some(weight) => Ok(Self::Int8(Arc::new(weight))),
+        };
+        match weights.get_quantized(bits, output, input)? {
+            Some(weight) => Ok(Self::Quantized(Arc::new(weight))),
             // Only the shapes matter then.
             None => Ok(Self::Whole(weights.placeholder(&[output, input])?)),
         }
     }
 
-    fn in_int8(self) -> Result<Self> {
+    /// In bf16 for the processor's tiles, where there are some and the model computes in f32 on it.
+    fn arranged(self) -> Result<Self> {
+        match &self {
+            Self::Whole(weight)
+                if ops::on_cpu_in_f32(weight) && !weight.track_op() && ops::bf16_products_pay() =>
+            {
+                let (output, input) = weight.dims2()?;
+                let values = weight.flatten_all()?.to_vec1::<f32>()?;
+                Ok(Self::Arranged(Arc::new(PackedRight::new(Matrix::new(&values, output, input).t()))))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn quantized(self, bits: Bits) -> Result<Self> {
         let Self::Whole(weight) = &self else { return Ok(self) };
         let (output, input) = weight.dims2()?;
         if !ops::on_cpu_in_f32(weight) || weight.track_op() {
             candle_core::bail!(
-                "weights in eight bits need a model that computes in f32 on the cpu, and are not trained"
+                "quantized weights need a model that computes in f32 on the cpu, and are not trained"
             );
         }
         if input > MAX_INPUTS {
-            candle_core::bail!("{input} inputs are too many for eight bits; there may be {MAX_INPUTS}");
+            candle_core::bail!("{input} inputs are too many to be quantized; there may be {MAX_INPUTS}");
         }
         let values = weight.flatten_all()?.to_vec1::<f32>()?;
-        Ok(Self::Int8(Arc::new(Int8Weight::quantize(&values, output, input))))
+        Ok(Self::Quantized(Arc::new(QuantizedWeight::quantize(bits, &values, output, input))))
     }
 }
 
 impl Linear {
-    /// Loads `weight` `[output, input]`, or the same in eight bits, and `bias` `[output]`.
+    /// Loads `weight` `[output, input]`, or the same quantized, and `bias` `[output]`.
     ///
     /// # Errors
     /// When reading fails; missing and mis-shaped tensors are reported by [`Weights::finish`].
@@ -72,7 +89,7 @@ impl Linear {
         Ok(Self { weight: Weight::load(input, output, weights)?, bias: None, adapter: None })
     }
 
-    /// Loads a layer whose widths are those of its weight, which is not in eight bits; a bias is read if there is one.
+    /// Loads a layer whose widths are those of its weight, which is not quantized; a bias is read if there is one.
     ///
     /// # Errors
     /// When the weight is missing or is no matrix, or as [`Linear::load`].
@@ -96,13 +113,8 @@ impl Linear {
                 ops::with_gradient_to_input(x, weight, bias, |x| self.product_in_bf16(x, weight))?
             }
             Weight::Whole(weight) => ops::linear(x, weight, bias)?,
-            Weight::Int8(weight) => {
-                let product = ops::int8_product(x, weight)?;
-                match bias {
-                    Some(bias) => product.broadcast_add(bias)?,
-                    None => product,
-                }
-            }
+            Weight::Arranged(weight) => ops::arranged_product(x, weight, bias)?,
+            Weight::Quantized(weight) => ops::quantized_product(x, weight, bias)?,
         };
         let Some(adapter) = &self.adapter else { return Ok(product) };
         let addition = adapter.forward(&x.reshape(((), x.dim(D::Minus1)?))?)?;
@@ -133,14 +145,16 @@ impl Linear {
         self.adapter = Some(adapter);
     }
 
-    /// The same layer with its weight kept as `quantization` says; what is in eight bits stays so.
+    /// The same layer with its weight kept as `quantization` says; what is quantized or arranged stays so.
     ///
     /// # Errors
-    /// For eight bits when the weight is trained, is not f32 on the CPU or has too many inputs.
+    /// For few bits when the weight is trained, is not f32 on the CPU or has too many inputs.
     pub fn quantized(self, quantization: Quantization) -> Loaded<Self> {
         let weight = match quantization {
             Quantization::None => self.weight,
-            Quantization::Int8 => self.weight.in_int8()?,
+            Quantization::Bf16 => self.weight.arranged()?,
+            Quantization::Int8 => self.weight.quantized(Bits::Eight)?,
+            Quantization::Int4 => self.weight.quantized(Bits::Four)?,
         };
         Ok(Self { weight, ..self })
     }
@@ -149,7 +163,8 @@ impl Linear {
     pub fn output(&self) -> usize {
         match &self.weight {
             Weight::Whole(weight) => weight.dims()[0],
-            Weight::Int8(weight) => weight.outputs(),
+            Weight::Quantized(weight) => weight.outputs(),
+            Weight::Arranged(weight) => weight.columns(),
         }
     }
 }
@@ -259,17 +274,35 @@ mod tests {
         }
     }
 
+    /// Arranged once, a layer computes what it computes with products of bf16.
     #[test]
-    fn eight_bits_are_close() {
+    fn an_arranged_weight_changes_no_bit() {
+        let weight = Weight::Whole(varied(&[70, 90], 1));
+        let whole = Linear { weight, bias: Some(varied(&[70], 2)), adapter: None };
+        let arranged = whole.clone().quantized(Quantization::Bf16).unwrap();
+        assert_eq!(arranged.output(), 70);
+        let x = varied(&[2, 40, 90], 3);
+        let values =
+            |layer: &Linear| layer.forward(&x).unwrap().flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        assert_eq!(values(&arranged), ops::with_precision(ops::Precision::Medium, || values(&whole)));
+        if matches!(arranged.weight, Weight::Arranged(_)) {
+            assert_ne!(values(&arranged), values(&whole));
+        }
+    }
+
+    #[test]
+    fn few_bits_are_close() {
         let whole = layer(DType::F32);
-        let rounded = whole.clone().quantized(Quantization::Int8).unwrap();
-        assert_eq!(rounded.output(), 9);
         let x = varied(&[2, 3, 5], 3);
-        let (whole, rounded) = (whole.forward(&x).unwrap(), rounded.forward(&x).unwrap());
-        assert_eq!(rounded.dims(), &[2, 3, 9]);
-        let error = (whole - rounded).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
-        let error = error.to_scalar::<f32>().unwrap();
-        assert!(error > 0.0 && error < 0.03, "{error}");
+        for (quantization, bound) in [(Quantization::Int8, 0.03), (Quantization::Int4, 0.2)] {
+            let rounded = whole.clone().quantized(quantization).unwrap();
+            assert_eq!(rounded.output(), 9);
+            let (whole, rounded) = (whole.forward(&x).unwrap(), rounded.forward(&x).unwrap());
+            assert_eq!(rounded.dims(), &[2, 3, 9]);
+            let error = (whole - rounded).unwrap().abs().unwrap().flatten_all().unwrap().max(0).unwrap();
+            let error = error.to_scalar::<f32>().unwrap();
+            assert!(error > 0.0 && error < bound, "{quantization} {error}");
+        }
         assert!(layer(DType::BF16).quantized(Quantization::Int8).is_err());
         let trained = Var::from_tensor(&varied(&[9, 5], 1)).unwrap();
         let weight = Weight::Whole(trained.as_tensor().clone());

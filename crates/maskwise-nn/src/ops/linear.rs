@@ -3,7 +3,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, Layout, MetalStorage, Result, Shape, Tensor,
 };
-use maskwise_kernels::matmul::{Matrix, MatrixMut, Write, matmul};
+use maskwise_kernels::matmul::{Matrix, MatrixMut, Write, matmul, matmul_plus_bias};
 use maskwise_kernels::norms::sum_rows;
 
 /// `x·weightᵀ + bias` for `x` `[.., in]`, `weight` `[out, in]` and `bias` `[out]`: `[.., out]`.
@@ -76,11 +76,12 @@ impl Linear {
         }
         let x = Matrix::new(f32_slice(x.0, x.1, "linear")?, rows, inputs);
         let weight = Matrix::new(f32_slice(weight.0, weight.1, "linear")?, outputs, inputs);
-        let (mut output, write) = match bias {
-            Some(bias) => (bias.repeat(rows), Write::Add),
-            None => (vec![0.0; rows * outputs], Write::Replace),
-        };
-        matmul(x, weight.t(), MatrixMut::new(&mut output, rows, outputs), 1.0, write);
+        let mut output = vec![0.0; rows * outputs];
+        let target = MatrixMut::new(&mut output, rows, outputs);
+        match bias {
+            Some(bias) => matmul_plus_bias(x, weight.t(), bias, target),
+            None => matmul(x, weight.t(), target, 1.0, Write::Replace),
+        }
         Ok((CpuStorage::F32(output), Shape::from(shape)))
     }
 

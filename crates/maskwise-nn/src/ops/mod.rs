@@ -12,15 +12,16 @@
 //! - products of activations of at most 16³ multiplications round every product and every partial sum ([`matmul`]).
 
 mod activation;
+mod arranged;
 mod attention;
 #[cfg(test)]
 mod bf16_tests;
 mod convolution;
-mod int8;
 mod linear;
 mod losses;
 mod matmul;
 mod normalization;
+mod quantized;
 mod ranged_attention;
 mod relative_attention;
 mod resize;
@@ -29,9 +30,9 @@ mod scalar;
 mod softmax;
 
 pub use activation::{gelu_erf, quick_gelu, relu, sigmoid, silu, silu_times};
+pub use arranged::arranged_product;
 pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
 pub use convolution::{conv_transpose_2x2, conv_transpose_2x2_rows, conv2d, patch_embedding};
-pub use int8::int8_product;
 pub use linear::linear;
 pub(crate) use linear::with_gradient_to_input;
 pub use losses::{cross_entropy, mask_losses};
@@ -39,6 +40,7 @@ pub use maskwise_kernels::attention::KeyRanges;
 pub use maskwise_kernels::matmul::{Precision, with_precision};
 pub use matmul::matmul;
 pub use normalization::{layer_norm, layer_norm_2d, rms_norm};
+pub use quantized::quantized_product;
 pub use ranged_attention::ranged_attention;
 pub use relative_attention::relative_attention;
 pub use resize::{bilinear_matrix, bilinear_resize};

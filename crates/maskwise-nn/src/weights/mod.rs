@@ -27,13 +27,14 @@ pub use combine::{Filtered, InMemory, Merged, Renamed};
 pub use diagnose::{Finding, Problem, looks_untrained};
 pub use error::{MisShaped, WeightsError};
 pub use index::{open_bytes, open_checkpoint, open_file, open_files};
-pub use quantized::{Quantization, Quantized, is_int8};
+pub use quantized::{Quantization, Quantized};
 pub use safetensors::SafetensorsFile;
 pub use source::{TensorInfo, TensorSource};
 pub use torch_file::TorchFile;
 pub use write::{DEFAULT_SHARD_BYTES, TensorPlan, write_safetensors, write_sharded};
 
 pub use maskwise_kernels::int8::SharedBytes;
+pub use maskwise_kernels::quantized::Bits;
 
 use candle_core::{DType, Device, Tensor};
 use std::collections::BTreeSet;

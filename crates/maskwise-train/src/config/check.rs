@@ -1,5 +1,6 @@
-use super::{DataSection, DatasetKind, ModelSection, TrainConfig};
+use super::{ComputeType, DataSection, DatasetKind, ModelSection, TrainConfig};
 use crate::TrainError;
+use crate::read::Part;
 use std::path::Path;
 
 impl TrainConfig {
@@ -14,6 +15,18 @@ impl TrainConfig {
         self.model.check()?;
         self.data.check()?;
         self.loss.check().map_err(|reason| TrainError::setting("loss", reason))?;
+        if self.model.quantize.is_some() {
+            let reason = match self.model.dtype {
+                ComputeType::Bf16 => Some("needs model.dtype = \"f32\", which quantized layers compute in"),
+                _ if self.trainable.parts.contains(&Part::LanguageModel) => Some(
+                    "rounds the weights of language_model, which trainable.parts names; train adapters ([lora]) instead",
+                ),
+                ComputeType::F32 => None,
+            };
+            if let Some(reason) = reason {
+                return Err(TrainError::setting("model.quantize", reason));
+            }
+        }
         if self.loss.halfway_similarity > 0.0 && self.model.activation_checkpointing {
             let reason =
                 "needs states that model.activation_checkpointing does not keep; leave one of them out";

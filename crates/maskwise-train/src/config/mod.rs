@@ -10,6 +10,7 @@ use crate::{OptimizerConfig, Schedule, TrainError};
 use maskwise_data::dataset::Convention;
 use maskwise_data::tabletop::QuestionWeights;
 use maskwise_models::systems::read::Family;
+use maskwise_nn::weights::Quantization;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -62,6 +63,9 @@ pub struct ModelSection {
     /// What the networks compute in. What is trained is kept in f32 all the same.
     #[serde(default)]
     pub dtype: ComputeType,
+    /// Round the frozen weights of the language model's attention and MLP, for adapters on them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub quantize: Option<QuantizeType>,
     /// Keep only the inputs of the language model's layers and compute the rest again in the backward pass: less memory, a third more
     /// time, the same numbers.
     #[serde(default)]
@@ -77,6 +81,26 @@ pub enum ComputeType {
     F32,
     /// Half precision with the range of f32.
     Bf16,
+}
+
+/// What frozen weights are rounded to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QuantizeType {
+    /// Eight bits.
+    Int8,
+    /// Four and a half.
+    Int4,
+}
+
+impl QuantizeType {
+    /// The same as models know it.
+    pub fn quantization(self) -> Quantization {
+        match self {
+            Self::Int8 => Quantization::Int8,
+            Self::Int4 => Quantization::Int4,
+        }
+    }
 }
 
 /// The `[trainable]` section.

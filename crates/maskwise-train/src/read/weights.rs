@@ -2,7 +2,7 @@ use super::LoraConfig;
 use crate::{Parameters, TrainError};
 use candle_core::{DType, Device, Tensor, Var};
 use maskwise_models::systems::read::{ModelFiles, PartTypes, PartWeights, ReadModel};
-use maskwise_nn::weights::{TensorInfo, TensorSource, Weights, WeightsError};
+use maskwise_nn::weights::{Quantization, SharedBytes, TensorInfo, TensorSource, Weights, WeightsError};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -115,17 +115,21 @@ impl TrainedWeights {
     /// Reads the weights of `files` from its folder.
     ///
     /// # Errors
-    /// When the files are damaged or do not fit, a part that is to be trained is not there, or weights are to be kept in eight bits.
+    /// When the files are damaged or do not fit, a part that is to be trained is not there or quantized, or the weights on the disk are quantized.
     pub fn read(
         files: &ModelFiles,
         config: &TrainedWeightsConfig,
         device: &Device,
     ) -> Result<Self, TrainError> {
         let types = config.types;
-        if !types.quantization.is_none() || !files.stored_quantization()?.is_none() {
-            let reason =
-                "weights in eight bits cannot be trained; start from the model that they were rounded from";
-            return Err(TrainError::setting("model", reason));
+        if !files.stored_quantization()?.is_none() {
+            let reason = "is quantized, so that adapters could not be merged into it; start from the model that it was \
+                          rounded from, with model.quantize if the memory needs it";
+            return Err(TrainError::setting("model.init_from", reason));
+        }
+        if types.quantization.language != Quantization::None && config.parts.contains(&Part::LanguageModel) {
+            let reason = "rounds the weights of language_model, which is to be trained; train adapters, or leave it out";
+            return Err(TrainError::setting("model.quantize", reason));
         }
         files.check_shapes()?;
         let (checkpoint, tower) = (files.open_checkpoint()?, files.open_vision_tower()?);
@@ -133,6 +137,7 @@ impl TrainedWeights {
             Some(lora) => lora.new_variables(checkpoint.as_ref(), device, config.seed)?,
             None => BTreeMap::new(),
         };
+        let checkpoint = types.quantization.of_checkpoint(checkpoint);
         let of_sam = |name: &str| name.starts_with("model.visual_model.");
         let checkpoint = Source::read(checkpoint.as_ref(), config, device, |name| {
             if of_sam(name) { types.sam } else { types.language }
@@ -211,6 +216,8 @@ struct Source {
 }
 
 enum Value {
+    /// In few bits, and frozen.
+    Quantized(SharedBytes),
     Frozen(Tensor),
     Trained(Var),
     /// The first rows are frozen, the others trained.
@@ -229,6 +236,10 @@ impl Source {
             let trained = config.parts.iter().any(|part| part.holds(name));
             let by_rows = config.first_trained_row.filter(|_| name == EMBED_TOKENS || name == LM_HEAD);
             let value = match (trained, by_rows) {
+                _ if Quantization::of(name) != Quantization::None => {
+                    let bytes = source.bytes(name)?;
+                    Value::Quantized(bytes.ok_or_else(|| WeightsError::UnknownTensor { name: name.clone() })?)
+                }
                 (false, _) => Value::Frozen(source.read(name, dtype(name), device)?),
                 (true, None) => Value::Trained(Var::from_tensor(&source.read(name, DType::F32, device)?)?),
                 (true, Some(first)) => {
@@ -259,7 +270,7 @@ impl Source {
 
     fn variables(&self) -> impl Iterator<Item = (String, Var)> {
         self.values.iter().filter_map(|(name, value)| match value {
-            Value::Frozen(_) => None,
+            Value::Frozen(_) | Value::Quantized(_) => None,
             Value::Trained(variable) | Value::NewRows(_, variable) => Some((name.clone(), variable.clone())),
         })
     }
@@ -274,6 +285,10 @@ impl TensorSource for Source {
         let value =
             self.values.get(name).ok_or_else(|| WeightsError::UnknownTensor { name: name.to_owned() })?;
         let converted = match value {
+            Value::Quantized(bytes) => {
+                Tensor::from_slice((**bytes).as_ref(), self.tensors[name].shape.as_slice(), device)
+                    .and_then(|tensor| tensor.to_dtype(dtype))
+            }
             Value::Frozen(tensor) => tensor.to_dtype(dtype),
             Value::Trained(variable) => variable.to_dtype(dtype),
             Value::NewRows(table, rows) => {
@@ -283,5 +298,12 @@ impl TensorSource for Source {
         converted
             .and_then(|tensor| tensor.to_device(device))
             .map_err(|error| WeightsError::Tensor { name: name.to_owned(), source: error })
+    }
+
+    fn bytes(&self, name: &str) -> Result<Option<SharedBytes>, WeightsError> {
+        match self.values.get(name) {
+            Some(Value::Quantized(bytes)) => Ok(Some(bytes.clone())),
+            _ => Err(WeightsError::UnknownTensor { name: name.to_owned() }),
+        }
     }
 }

@@ -3,7 +3,7 @@
 use super::Recipe;
 use super::start::{Shapes, shapes};
 use crate::TrainError;
-use crate::config::{ComputeType, TrainConfig};
+use crate::config::{ComputeType, ModelSection, QuantizeType, TrainConfig};
 use crate::read::{LoraConfig, Part};
 use maskwise_nn::weights::TensorInfo;
 use std::fmt;
@@ -87,7 +87,7 @@ impl Recipe {
             Self::Vision(_) => 0,
         };
         let activations = activations * run.batch_size as u64 * at_once;
-        let memory = memory(&parts, model.dtype, at_once, activations);
+        let memory = memory(&parts, model, at_once, activations);
         let datasets = self.shares((steps * items_per_step) as f64);
         Ok(TrainingPlan { parts, memory, steps, items_per_step, datasets })
     }
@@ -133,14 +133,18 @@ fn parts(shapes: &Shapes, trained: &[Part], lora: Option<&LoraConfig>, by_rows: 
 }
 
 /// Bytes for `parts` with `at_once` micro-batches at the same time.
-fn memory(parts: &[PlannedPart], dtype: ComputeType, at_once: u64, activations: u64) -> MemoryEstimate {
+fn memory(parts: &[PlannedPart], model: &ModelSection, at_once: u64, activations: u64) -> MemoryEstimate {
     let mut memory = MemoryEstimate { activations, ..MemoryEstimate::default() };
     for part in parts {
         // In half precision the image encoders and SAM compute in f32 all the same (`PartTypes::exact`).
         let of_images =
             ["vision_tower", "image_encoder", "prompt_encoder", "mask_decoder"].contains(&part.name.as_str());
-        let half = dtype == ComputeType::Bf16 && !of_images;
-        memory.frozen += part.frozen * if half { 2 } else { 4 };
+        let half = model.dtype == ComputeType::Bf16 && !of_images;
+        memory.frozen += match model.quantize {
+            Some(QuantizeType::Int8) if part.name == Part::LanguageModel.name() => part.frozen,
+            Some(QuantizeType::Int4) if part.name == Part::LanguageModel.name() => part.frozen * 9 / 16,
+            _ => part.frozen * if half { 2 } else { 4 },
+        };
         memory.copies += if half { 2 * part.trained * at_once } else { 0 };
         memory.masters += 4 * part.trained;
         memory.gradients += 4 * part.trained * (1 + at_once);
@@ -262,15 +266,19 @@ mod tests {
         let parts = parts(&shapes, &Part::PUBLISHED, Some(&lora), false);
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../configs");
         let config = TrainConfig::read(&folder.join("read-7b-from-sesame.toml")).unwrap();
-        let found = memory(&parts, ComputeType::Bf16, 1, 2 * language_activations(&config, &shapes));
+        let found = memory(&parts, &config.model, 1, 2 * language_activations(&config, &shapes));
         let (trained, images) = (288_250_000.0, 941_000_000.0);
         let close = |bytes: u64, expected: f64| (bytes as f64 / expected - 1.0).abs() < 0.01;
         // The language model without its trained tables has 6.50 billion weights (spec 2.1), CLIP and SAM's encoders 0.94 (spec 2.2, 2.3).
         assert!(close(found.frozen, 2.0 * 6.497e9 + 4.0 * images), "{found:?}");
         assert!(close(found.masters, 4.0 * trained) && close(found.gradients, 8.0 * trained), "{found:?}");
         assert!(close(found.moments, 8.0 * trained) && close(found.copies, 2.0 * (trained - 4.06e6)));
-        let uniform = memory(&parts, ComputeType::F32, 1, 0);
+        let mut model = ModelSection { dtype: ComputeType::F32, ..config.model };
+        let uniform = memory(&parts, &model, 1, 0);
         assert_eq!((uniform.copies, uniform.activations), (0, 0));
+        model.quantize = Some(QuantizeType::Int4);
+        let saved = uniform.frozen - memory(&parts, &model, 1, 0).frozen;
+        assert!(close(saved, 6.476e9 * (4.0 - 9.0 / 16.0)), "{saved}");
         println!("{found:?} {:.1} GiB", found.total() as f64 / (1_u64 << 30) as f64);
     }
 

@@ -53,10 +53,13 @@ pub(super) fn train(
 fn settings(config: &TrainConfig, files: &ModelFiles) -> ReadSettings {
     let special = &files.special;
     let first_new = special.seg.min(special.im_start).min(special.im_end) as usize;
-    let types = match config.model.dtype {
+    let mut types = match config.model.dtype {
         ComputeType::F32 => PartTypes::uniform(DType::F32),
         ComputeType::Bf16 => PartTypes::exact(DType::BF16, &Device::Cpu),
     };
+    if let Some(quantize) = config.model.quantize {
+        types.quantization.language = quantize.quantization();
+    }
     let weights = TrainedWeightsConfig {
         parts: config.trainable.parts.clone(),
         lora: config.lora.clone(),

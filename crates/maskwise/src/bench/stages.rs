@@ -12,7 +12,7 @@ use maskwise_models::published::{RandomWeights, Shapes, clip_shapes, clip_vit_l,
 use maskwise_models::sam::{DECODER_HEADS, PointPrompt, Prompts, Sam, postprocess_masks};
 use maskwise_models::systems::read::{PartTypes, Projector};
 use maskwise_nn::ops::with_precision;
-use maskwise_nn::weights::{Quantization, Weights};
+use maskwise_nn::weights::{Bits, Quantization, Weights};
 use std::time::Instant;
 
 /// Width and height of the picture.
@@ -84,8 +84,8 @@ fn clip(options: &BenchOptions, types: PartTypes) -> Result<StageTime> {
     let depth = config.num_hidden_layers - 1;
     let language = options.language.config();
     let shapes = clip_shapes(&config);
-    let tower =
-        ClipVisionModel::load(&config, depth, &weights(&shapes, types.vision, options.quantization.vision))?;
+    let kept = options.mode.kept(options.quantization.vision);
+    let tower = ClipVisionModel::load(&config, depth, &weights(&shapes, types.vision, kept))?;
     let shapes = read_shapes(&language, options.sam.size());
     let projector = weights(&shapes, types.language, Quantization::None).pp("model.mm_projector");
     let projector = Projector::load(config.hidden_size, language.hidden_size, &projector)?;
@@ -112,8 +112,8 @@ fn language(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<(
     config.num_hidden_layers = layers;
     let shapes = read_shapes(&config, options.sam.size());
     let quantized = options.quantization.language;
-    // In eight bits it computes in f32.
-    let dtype = if quantized == Quantization::None { types.language } else { DType::F32 };
+    // A quantized one computes in f32.
+    let dtype = if quantized.bits().is_none() { types.language } else { DType::F32 };
     Ok((LlamaModel::load(&config, &weights(&shapes, dtype, quantized))?, dtype))
 }
 
@@ -167,7 +167,12 @@ fn decode(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<Sta
     let (width, inner, depth) =
         (config.hidden_size as f64, config.intermediate_size as f64, config.num_hidden_layers as f64);
     let size = dtype.size_in_bytes() as f64;
-    let stored = if options.quantization.language == Quantization::None { size } else { 1.0 };
+    let stored = match options.quantization.language.bits() {
+        None => size,
+        Some(Bits::Eight) => 1.0,
+        // Four bits, and sixteen for each 32 of them.
+        Some(Bits::Four) => 4.5 / 8.0,
+    };
     let cached = 2.0 * (options.prompt as f64 + tokens / 2.0) * width * size;
     let head_bytes = width * config.vocab_size as f64 * size;
     let values = 4.0 * width * width + 3.0 * width * inner;
@@ -234,6 +239,7 @@ fn sam(options: &BenchOptions, types: PartTypes) -> Result<Sam> {
     let mut language = options.language.config();
     language.num_hidden_layers = 0;
     let shapes = read_shapes(&language, options.sam.size());
-    let weights = weights(&shapes, types.sam, options.quantization.sam).pp("model.visual_model");
+    let kept = options.mode.kept(options.quantization.sam);
+    let weights = weights(&shapes, types.sam, kept).pp("model.visual_model");
     Ok(Sam::load(DECODER_HEADS, types.language, &weights)?)
 }

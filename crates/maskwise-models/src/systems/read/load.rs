@@ -67,7 +67,7 @@ pub struct PartTypes {
     pub vision: DType,
     /// SAM's image encoder and mask decoder; its prompt encoder goes with the language model.
     pub sam: DType,
-    /// How each part keeps the weights of its large linear layers; eight bits need f32 on the CPU.
+    /// How each part keeps the weights of its large linear layers; few bits need f32 on the CPU.
     pub quantization: PartQuantization,
 }
 

@@ -1,6 +1,6 @@
 use super::ModelFiles;
 use crate::error::Result;
-use maskwise_nn::weights::{Quantization, Quantized, TensorSource, is_int8};
+use maskwise_nn::weights::{Quantization, Quantized, TensorSource};
 
 /// How each part keeps the weights of its large linear layers: attention and MLP of the language model, the vision tower and SAM's image
 /// encoder. Embeddings, heads, projections, norms and SAM's mask decoder stay in the part's dtype.
@@ -29,30 +29,32 @@ impl PartQuantization {
 
     /// The checkpoint with the weights of these parts rounded as they are read, under the names that a written folder has.
     pub fn of_checkpoint(self, checkpoint: Box<dyn TensorSource>) -> Box<dyn TensorSource> {
-        Box::new(Quantized::new(checkpoint, |name| {
-            (self.language == Quantization::Int8 && name.starts_with(LANGUAGE))
-                || (self.sam == Quantization::Int8 && name.starts_with(SAM))
+        Box::new(Quantized::new(checkpoint, |name| match name {
+            name if name.starts_with(LANGUAGE) => self.language,
+            name if name.starts_with(SAM) => self.sam,
+            _ => Quantization::None,
         }))
     }
 
     /// As [`PartQuantization::of_checkpoint`], of the vision tower.
     pub fn of_vision_tower(self, tower: Box<dyn TensorSource>) -> Box<dyn TensorSource> {
-        Box::new(Quantized::new(tower, |name| self.vision == Quantization::Int8 && name.starts_with(VISION)))
+        Box::new(Quantized::new(tower, |name| match name {
+            name if name.starts_with(VISION) => self.vision,
+            _ => Quantization::None,
+        }))
     }
 }
 
 impl ModelFiles {
-    /// Which parts are in eight bits on the disk; they stay so when they are loaded.
+    /// Which parts are in few bits on the disk; they stay so when they are loaded.
     ///
     /// # Errors
     /// When the weights cannot be opened.
     pub fn stored_quantization(&self) -> Result<PartQuantization> {
         let of = |source: &dyn TensorSource, prefix: &str| {
-            let is_quantized = |name: &String| name.starts_with(prefix) && is_int8(name);
-            match source.tensors().keys().any(is_quantized) {
-                true => Quantization::Int8,
-                false => Quantization::None,
-            }
+            let names = source.tensors().keys().filter(|name| name.starts_with(prefix));
+            let kept = names.map(|name| Quantization::of(name));
+            kept.into_iter().find(|kept| *kept != Quantization::None).unwrap_or_default()
         };
         let checkpoint = self.open_checkpoint()?;
         Ok(PartQuantization {

@@ -1,0 +1,53 @@
+//! Products with a weight that was rounded to bf16 and arranged for the processor once.
+
+use super::{f32_slice, f32_values, on_cpu_in_f32};
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
+use maskwise_kernels::matmul::{Matrix, MatrixMut, PackedRight, matmul_packed};
+use std::sync::Arc;
+
+/// `x·weightᵀ + bias` for `x` `[.., in]` in f32 on the CPU, `weight` holding `[in, out]` and `bias` `[out]`: `[.., out]`. `x` is rounded to bf16, as the
+/// weight is. Nothing has a gradient.
+///
+/// # Errors
+/// When the sizes do not fit each other, or for another type or device.
+pub fn arranged_product(x: &Tensor, weight: &Arc<PackedRight>, bias: Option<&Tensor>) -> Result<Tensor> {
+    let outputs = weight.columns();
+    if !on_cpu_in_f32(x)
+        || x.dim(D::Minus1)? != weight.rows()
+        || bias.is_some_and(|bias| bias.dims() != [outputs] || !on_cpu_in_f32(bias))
+    {
+        candle_core::bail!(
+            "an arranged weight of {outputs}x{} takes f32 on the cpu of that width, not {:?} {:?}",
+            weight.rows(),
+            x.dtype(),
+            x.dims()
+        );
+    }
+    let bias = bias.map(f32_values).transpose()?.map(|bias| bias.to_vec());
+    x.contiguous()?.apply_op1_no_bwd(&ArrangedProduct { weight: weight.clone(), bias })
+}
+
+struct ArrangedProduct {
+    weight: Arc<PackedRight>,
+    bias: Option<Vec<f32>>,
+}
+
+impl CustomOp1 for ArrangedProduct {
+    fn name(&self) -> &'static str {
+        "arranged_product"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = f32_slice(x, layout, self.name())?;
+        let (inputs, outputs) = (self.weight.rows(), self.weight.columns());
+        let mut shape = layout.dims().to_vec();
+        if let Some(last) = shape.last_mut() {
+            *last = outputs;
+        }
+        let rows = shape.iter().rev().skip(1).product();
+        let mut output = vec![0.0; rows * outputs];
+        let target = MatrixMut::new(&mut output, rows, outputs);
+        matmul_packed(Matrix::new(x, rows, inputs), &self.weight, self.bias.as_deref(), target);
+        Ok((CpuStorage::F32(output), Shape::from(shape)))
+    }
+}
