@@ -70,7 +70,7 @@ pub fn matmul_int4_on(
                 with_lines(|lines| {
                     let panels = pairs.start * TOGETHER..pairs.end * TOGETHER;
                     let length = chunks.unpack(panels.clone(), lines);
-                    let output = output.from_panel(panels.start);
+                    let output = output.starting_at(panels.start);
                     int8::multiply(path, &rows, Panels::new(lines, length), output, 0..pairs.len());
                 });
             });

@@ -69,7 +69,7 @@ impl<'a> Output<'a> {
     }
 
     /// The same for products with panels from `panel` on.
-    pub(crate) fn from_panel(self, panel: usize) -> Self {
+    pub(crate) fn starting_at(self, panel: usize) -> Self {
         Self { first_panel: panel, ..self }
     }
 

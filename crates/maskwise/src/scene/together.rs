@@ -1,6 +1,7 @@
 use super::{AskMode, AskOptions, Event, Read, Scene, Stage};
 use crate::answer::{Answer, Timings};
 use crate::error::Result;
+use maskwise_models::systems::read::TokenStep;
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -13,11 +14,11 @@ impl Scene<'_> {
     /// Asks several questions, each by itself: none sees another or its answer. The answers, or why there is none, are in the order of the
     /// questions.
     ///
-    /// Where the language model computes in f32 on a processor, up to [`QUESTIONS_TOGETHER`] answers are written at the same time, so that its
-    /// weights come from memory once for all of them. They are those that [`Scene::ask_with`] gives, but for the rounding of products with
-    /// another number of rows; [`NumericMode::Fast`](crate::NumericMode::Fast) rounds operands to bf16 where there are four rows or more,
-    /// which one answer's tokens are not. Elsewhere, where the caller gives the answer, and where one question is left, they are asked one after
-    /// the other.
+    /// Where the language model computes in f32 on a processor, its weights in fewer bits or not, up to [`QUESTIONS_TOGETHER`] answers are written
+    /// at the same time, so that its weights come from memory once for all of them. They are those that [`Scene::ask_with`] gives, up to the
+    /// rounding of products with another number of rows; in [`NumericMode::Fast`](crate::NumericMode::Fast) that is bf16's, since products
+    /// of four rows or more round their operands there, and an answer alone has one row. Elsewhere, where the caller gives the answer, and
+    /// where one question is left, they are asked one after the other.
     ///
     /// `on_event` is told which question, by its index, an event is about, and may break off the writing of that answer. Stages that several
     /// questions share are told once, of the first of them. Questions that could not be answered together, because the model computed
@@ -69,7 +70,7 @@ impl Scene<'_> {
         let _ = on_event(*first, Event::Stage(Stage::Answer));
         let Some(beginning) = self.read_beginning(prompt)? else { return Ok(BTreeMap::new()) };
         let mut tokens = vec![0; prompts.len()];
-        let on_token = &mut |place: usize, _: maskwise_models::systems::read::TokenStep| {
+        let on_token = &mut |place: usize, _: TokenStep| {
             tokens[place] += 1;
             on_event(indices[place], Event::Token(tokens[place]))
         };

@@ -11,15 +11,16 @@ use std::ops::ControlFlow;
 const ROOM: usize = 32;
 
 impl ReadModel {
-    /// Whether [`ReadModel::generate_together_after`] writes what [`ReadModel::generate_after`] does: in f32 on a processor. Half precision rounds
-    /// otherwise there.
+    /// Whether [`ReadModel::generate_together_after`] writes what [`ReadModel::generate_after`] does: in f32 on a processor. Elsewhere scores are
+    /// rounded in another order there.
     pub fn writes_together(&self) -> bool {
         self.language_dtype == DType::F32 && matches!(self.device, Device::Cpu)
     }
 
-    /// As [`ReadModel::generate_after`], of several prompts that begin with what `beginning` has read: what is behind it is read in one pass, then
-    /// every pass reads one token of each answer that is not finished, `[1, answers, width]`, so that weights come from memory once for all of
-    /// them. `on_token` is told the index of the prompt; breaking ends that answer alone. The generations are in the order of the prompts.
+    /// As [`ReadModel::generate_after`], of several prompts that begin with what `beginning` has read: what is behind it is read together,
+    /// `[1, tokens, width]`, then every pass reads one token of each answer that is not finished, `[1, answers, width]`, so that weights come
+    /// from memory once for all of them. `on_token` is told the index of the prompt; breaking ends that answer alone. The generations are in
+    /// the order of the prompts.
     ///
     /// In f32 on a processor each is what [`ReadModel::generate_after`] gives, up to the rounding of products with another number of rows. Memory
     /// grows with the number of prompts: keys and values of all that is read behind the beginning are held at the same time.
