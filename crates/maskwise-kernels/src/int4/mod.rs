@@ -63,7 +63,6 @@ pub fn matmul_int4_on(
         let rows = FewRows::quantize(input, inputs);
         Output::of(&rows.rows, bias, output, outputs, |output| few_rows(path, &rows, chunks, output));
     } else {
-        let path = if path == Path::Amx && count < int8::FEW { Path::Avx512 } else { path };
         let rows = Rows::quantize(input, inputs, Arrangement::of(path));
         Output::of(&rows, bias, output, outputs, |output| {
             share(chunks.count() / TOGETHER, rows.count * outputs * inputs, |pairs| {

@@ -154,6 +154,6 @@ pub(crate) fn multiply(path: Path, rows: &Rows, panels: Panels, output: Output, 
 }
 
 /// Rows below which tiles do not pay.
-pub(crate) const FEW: usize = 20;
+const FEW: usize = 20;
 /// Pairs of panels of one piece of work: their weights stay in the second-level cache while the rows pass.
 pub(crate) const PIECE: usize = 4;
