@@ -165,7 +165,8 @@ impl Fit {
 fn fit(values: &[f32]) -> Fit {
     let (least, most) =
         values.iter().fold((f32::MAX, f32::MIN), |(least, most), &value| (least.min(value), most.max(value)));
-    if !(least.is_finite() && most.is_finite()) {
+    if least > most {
+        // None of them is a number.
         return Fit { step: 1, offset: 0 };
     }
     let needed = ((most - least) / LARGEST as f32).ceil() as i32;
