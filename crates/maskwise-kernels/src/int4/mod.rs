@@ -14,7 +14,9 @@ mod tests;
 
 pub use packed::Int4Weight;
 
-use crate::int8::{self, Arrangement, DEPTH, Line, Output, Panels, Rows, TOGETHER, has_int8, share};
+use crate::int8::{
+    self, Arrangement, DEPTH, Line, Output, Panels, Rows, TOGETHER, has_int8, rows_to_multiply, share,
+};
 use crate::matmul::Path;
 use packed::{Chunks, GROUP_INPUTS};
 use std::cell::RefCell;
@@ -44,20 +46,7 @@ pub fn matmul_int4_on(
 ) {
     assert!(has_int8(path), "this processor lacks {path:?} for eight bits");
     let (outputs, inputs) = (weight.outputs(), weight.inputs());
-    if outputs == 0 || inputs == 0 {
-        // Nothing goes in, or nothing comes out.
-        assert!(if outputs == 0 {
-            output.is_empty()
-        } else {
-            input.is_empty() && output.len().is_multiple_of(outputs)
-        });
-        for (place, value) in output.iter_mut().enumerate() {
-            *value = bias.map_or(0.0, |bias| bias[place % outputs]);
-        }
-        return;
-    }
-    let count = output.len() / outputs;
-    assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
+    let Some(count) = rows_to_multiply(input, (outputs, inputs), bias, output) else { return };
     let chunks = weight.chunks();
     if count <= FEW && path != Path::Portable {
         let rows = FewRows::quantize(input, inputs);

@@ -35,7 +35,9 @@ fn expected(input: &[f32], weight: &Int4Weight, bias: &[f32], both: impl Fn(usiz
         if !both(number) {
             return first;
         }
-        first.iter().zip(product(&remainder(row, step(row)))).map(|(first, second)| first + second).collect()
+        let mut left = vec![0.0; row.len()];
+        remainder(row, step(row), &mut left);
+        first.iter().zip(product(&left)).map(|(first, second)| first + second).collect()
     })
     .collect()
 }
@@ -81,6 +83,8 @@ fn sizes_at_the_edges() {
     let mut output = [1.0; 6];
     matmul_int4(&[], &Int4Weight::quantize(&[], 3, 0), None, &mut output);
     assert_eq!(output, [0.0; 6]);
+    matmul_int4(&[], &Int4Weight::quantize(&[], 3, 0), Some(&[1.0, 2.0, 3.0]), &mut output);
+    assert_eq!(output, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
     matmul_int4(&[], &Int4Weight::quantize(&[], 0, 5), None, &mut []);
 }
 

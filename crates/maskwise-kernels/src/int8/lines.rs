@@ -91,7 +91,7 @@ impl fmt::Display for PackedError {
                 write!(formatter, "{found} bytes hold no such weight; it takes {needed}")
             }
             Self::Inputs(inputs) => {
-                write!(formatter, "{inputs} inputs are too many for eight bits; there may be {MAX_INPUTS}")
+                write!(formatter, "{inputs} inputs are too many to be quantized; there may be {MAX_INPUTS}")
             }
         }
     }

@@ -104,20 +104,7 @@ pub fn matmul_int8_on(
 ) {
     assert!(has_int8(path), "this processor lacks {path:?} for eight bits");
     let (outputs, inputs) = (weight.outputs(), weight.inputs());
-    if outputs == 0 || inputs == 0 {
-        // Nothing goes in, or nothing comes out.
-        assert!(if outputs == 0 {
-            output.is_empty()
-        } else {
-            input.is_empty() && output.len().is_multiple_of(outputs)
-        });
-        for (place, value) in output.iter_mut().enumerate() {
-            *value = bias.map_or(0.0, |bias| bias[place % outputs]);
-        }
-        return;
-    }
-    let count = output.len() / outputs;
-    assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
+    let Some(count) = rows_to_multiply(input, (outputs, inputs), bias, output) else { return };
     // Tiles take 16 rows and more; for few the weight's way from memory is what takes time.
     let path = if path == Path::Amx && count < FEW { Path::Avx512 } else { path };
     let rows = Rows::quantize(input, inputs, Arrangement::of(path));
@@ -127,6 +114,34 @@ pub fn matmul_int8_on(
             multiply(path, &rows, panels, output, pairs);
         });
     });
+}
+
+/// How many rows there are to be multiplied with a weight of these sizes; none where nothing goes in or nothing comes out, which is done then.
+///
+/// # Panics
+/// When the lengths do not fit.
+pub(crate) fn rows_to_multiply(
+    input: &[f32],
+    (outputs, inputs): (usize, usize),
+    bias: Option<&[f32]>,
+    output: &mut [f32],
+) -> Option<usize> {
+    if outputs == 0 {
+        assert!(output.is_empty(), "nothing comes out");
+        return None;
+    }
+    let count = output.len() / outputs;
+    assert_eq!((count * outputs, count * inputs), (output.len(), input.len()), "{inputs} in, {outputs} out");
+    if inputs > 0 {
+        return Some(count);
+    }
+    for row in output.chunks_mut(outputs) {
+        match bias {
+            Some(bias) => row.copy_from_slice(bias),
+            None => row.fill(0.0),
+        }
+    }
+    None
 }
 
 /// Runs `work` on pieces of the pairs of panels, on several threads if there are enough `products`.

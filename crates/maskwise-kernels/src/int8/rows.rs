@@ -71,8 +71,9 @@ impl Rows {
         let remainders: Vec<usize> = (0..count).filter(|row| all || rounded[*row].is_uneven).collect();
         let mut scales: Vec<f32> = rounded.iter().map(|rounded| rounded.scale).collect();
         lines.resize(room(count + remainders.len()), Line([flip; DEPTH]));
+        let mut left = vec![0.0; inputs];
         for row in &remainders {
-            let left = remainder(&input[row * inputs..][..inputs], scales[*row]);
+            remainder(&input[row * inputs..][..inputs], scales[*row], &mut left);
             let (block, place) = (count / together, count % together);
             let lines = lines[block * together * length + place..].iter_mut().step_by(together);
             scales.push(self::round(&left, lines.take(length), flip).scale);
@@ -120,13 +121,15 @@ fn round<'a>(row: &[f32], lines: impl Iterator<Item = &'a mut Line>, flip: i8) -
     )
 }
 
-/// What rounding to steps of `scale` leaves of a row.
-pub(crate) fn remainder(row: &[f32], scale: f32) -> Vec<f32> {
+/// Writes what rounding to steps of `scale` leaves of a row.
+pub(crate) fn remainder(row: &[f32], scale: f32, left: &mut [f32]) {
     crate::vectorized(
         #[inline(always)]
         || {
             let steps = 1.0 / scale;
-            row.iter().map(|value| value - (value * steps).round_ties_even() * scale).collect()
+            for (left, value) in left.iter_mut().zip(row) {
+                *left = value - (value * steps).round_ties_even() * scale;
+            }
         },
     )
 }

@@ -33,7 +33,9 @@ fn expected(input: &[f32], weight: &Int8Weight, bias: &[f32], both: impl Fn(usiz
         if !both(number) {
             return first;
         }
-        first.iter().zip(product(&remainder(row, step(row)))).map(|(first, second)| first + second).collect()
+        let mut left = vec![0.0; row.len()];
+        remainder(row, step(row), &mut left);
+        first.iter().zip(product(&left)).map(|(first, second)| first + second).collect()
     })
     .collect()
 }
