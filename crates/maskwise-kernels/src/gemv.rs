@@ -1,10 +1,14 @@
 //! Products of a few rows with a large bf16 weight: what a decoding step of a language model spends its time in.
 
+use crate::dots::STREAMS;
+use crate::work::vectorized;
 use half::bf16;
 use rayon::prelude::*;
 
 /// Output values per parallel task.
 const OUTPUTS: usize = 64;
+/// Numbers that are added side by side.
+const LANES: usize = 32;
 
 /// `output[m, n] = input[m, k] · weight[n, k]ᵀ` with bf16 operands, f32 accumulation and one rounding at the end.
 ///
@@ -19,24 +23,44 @@ pub fn bf16_rows(input: &[bf16], weight: &[bf16], output: &mut [bf16], m: usize,
     let wide: Vec<f32> = input.iter().map(|value| value.to_f32()).collect();
     for (input, output) in wide.chunks_exact(k).zip(output.chunks_exact_mut(n)) {
         output.par_chunks_mut(OUTPUTS).zip(weight.par_chunks(OUTPUTS * k)).for_each(|(output, weight)| {
-            for (output, row) in output.iter_mut().zip(weight.chunks_exact(k)) {
-                *output = bf16::from_f32(dot(input, row));
-            }
+            vectorized(
+                #[inline(always)]
+                || {
+                    let (outputs, rest) = output.as_chunks_mut::<STREAMS>();
+                    let (weights, last) = weight.split_at(outputs.len() * STREAMS * k);
+                    for (outputs, weights) in outputs.iter_mut().zip(weights.chunks_exact(STREAMS * k)) {
+                        let rows = std::array::from_fn(|row| &weights[row * k..][..k]);
+                        *outputs = dots::<STREAMS>(input, rows).map(bf16::from_f32);
+                    }
+                    for (output, row) in rest.iter_mut().zip(last.chunks_exact(k)) {
+                        *output = bf16::from_f32(dots(input, [row])[0]);
+                    }
+                },
+            );
         });
     }
 }
 
-fn dot(input: &[f32], row: &[bf16]) -> f32 {
-    let mut partial = [0.0_f32; 32];
-    let (inputs, rows) = (input.chunks_exact(32), row.chunks_exact(32));
+/// The sums of products with each of some rows.
+#[inline(always)]
+fn dots<const ROWS: usize>(input: &[f32], rows: [&[bf16]; ROWS]) -> [f32; ROWS] {
+    let mut partial = [[0.0_f32; LANES]; ROWS];
+    let (inputs, tail) = input.as_chunks::<LANES>();
     let widen = |value: bf16| f32::from_bits(u32::from(value.to_bits()) << 16);
-    let tail: f32 = inputs.remainder().iter().zip(rows.remainder()).map(|(x, w)| x * widen(*w)).sum();
-    for (inputs, rows) in inputs.zip(rows) {
-        for ((partial, &x), &w) in partial.iter_mut().zip(inputs).zip(rows) {
-            *partial += x * widen(w);
+    let wide = rows.map(|row| row[..input.len()].as_chunks::<LANES>());
+    for (number, inputs) in inputs.iter().enumerate() {
+        for (partial, row) in partial.iter_mut().zip(&wide) {
+            for lane in 0..LANES {
+                partial[lane] += inputs[lane] * widen(row.0[number][lane]);
+            }
         }
     }
-    partial.iter().sum::<f32>() + tail
+    let mut sums = [0.0; ROWS];
+    for (index, sum) in sums.iter_mut().enumerate() {
+        let tail: f32 = tail.iter().zip(wide[index].1).map(|(x, w)| x * widen(*w)).sum();
+        *sum = partial[index].iter().sum::<f32>() + tail;
+    }
+    sums
 }
 
 #[cfg(test)]

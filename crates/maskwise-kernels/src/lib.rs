@@ -6,6 +6,7 @@
 pub mod attention;
 pub mod convolution;
 pub mod cross_entropy;
+mod dots;
 pub mod elementwise;
 pub mod gemv;
 pub mod int4;

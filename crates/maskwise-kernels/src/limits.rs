@@ -1,5 +1,6 @@
-//! What this machine can do at most: arithmetic on registers alone, and reading memory in sequence. What kernels are measured against.
+//! What this machine can do at most: arithmetic on registers alone, and reading memory. What kernels are measured against.
 
+use crate::dots::STREAMS;
 use crate::vectorized;
 use rayon::prelude::*;
 use std::hint::black_box;
@@ -9,6 +10,8 @@ use std::time::Instant;
 const SECONDS: f64 = 0.25;
 /// Numbers in a register of 512 bits.
 const LANES: usize = 16;
+/// Numbers of eight bytes in a line of memory.
+const LINE: usize = 8;
 /// Independent sums: as many as hide the latency of an instruction.
 const SUMS: usize = 12;
 
@@ -67,7 +70,7 @@ pub fn int8_operations() -> Option<f64> {
     None
 }
 
-/// Bytes a second of reading `bytes` of memory in sequence on all threads of the current pool: the best of three passes.
+/// Bytes a second of reading `bytes` of memory on all threads of the current pool, on each in several streams: the best of three passes.
 pub fn read_bandwidth(bytes: usize) -> f64 {
     let values = vec![1_u64; bytes / size_of::<u64>()];
     let piece = values.len().div_ceil(rayon::current_num_threads()).max(1);
@@ -77,13 +80,20 @@ pub fn read_bandwidth(bytes: usize) -> f64 {
             vectorized(
                 #[inline(always)]
                 || {
-                    let mut sums = [0_u64; 32];
-                    for values in part.chunks_exact(32) {
-                        for (sum, value) in sums.iter_mut().zip(values) {
-                            *sum = sum.wrapping_add(*value);
+                    let mut sums = [[0_u64; LINE]; STREAMS];
+                    let streams: [&[u64]; STREAMS] = {
+                        let length = part.len() / STREAMS;
+                        std::array::from_fn(|stream| &part[stream * length..][..length])
+                    };
+                    let streams = streams.map(|stream| stream.as_chunks::<LINE>().0);
+                    for number in 0..streams[0].len() {
+                        for (sums, stream) in sums.iter_mut().zip(&streams) {
+                            for (sum, value) in sums.iter_mut().zip(&stream[number]) {
+                                *sum = sum.wrapping_add(*value);
+                            }
                         }
                     }
-                    sums.iter().sum::<u64>()
+                    sums.as_flattened().iter().fold(0_u64, |sum, value| sum.wrapping_add(*value))
                 },
             )
         };

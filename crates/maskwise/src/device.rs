@@ -153,7 +153,7 @@ impl NumericMode {
         }
     }
 
-    /// How an image encoder's weights are kept that are not quantized: where products round them to bf16 anyway, they are rounded once.
+    /// How large weights are kept that are not quantized: where products round them to bf16 anyway, they are rounded once.
     pub(crate) fn kept(self, quantization: Quantization) -> Quantization {
         match quantization {
             Quantization::None if self.precision() == Precision::Medium => Quantization::Bf16,

@@ -137,10 +137,11 @@ impl Segmenter {
             part_type(options.vision_dtype, quantization.vision, types.vision, "the vision tower")?;
         types.sam = part_type(options.sam_dtype, quantization.sam, types.sam, "SAM")?;
         types.quantization = PartQuantization {
-            language: quantization.language,
+            language: options.mode.kept(quantization.language),
             vision: options.mode.kept(quantization.vision),
             sam: options.mode.kept(quantization.sam),
         };
+        types.output_head = options.mode.kept(Quantization::None);
         let model = files.load(LoadOptions {
             types,
             device,

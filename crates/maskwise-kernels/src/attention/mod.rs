@@ -4,6 +4,7 @@
 //! touched, and nothing of the size queries × keys is kept.
 
 mod backward;
+mod few;
 pub(crate) mod heads;
 mod spans;
 
@@ -146,6 +147,9 @@ pub fn forward(shape: &Shape, inputs: Inputs, output: &mut [f32], sums: &mut [f3
     assert_eq!(sums.len(), shape.batch * queries * shape.heads);
     if output.is_empty() {
         return;
+    }
+    if shape.value_dim > 0 && few::pays(shape) {
+        return few::forward(shape, &inputs, output, sums);
     }
     if shape.value_dim > 0 && (0..shape.batch).all(|row| heads::pays(inputs.ranges_of(row, queries))) {
         return forward_heads(shape, &inputs, output, sums);

@@ -5,6 +5,9 @@
 mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod dots;
+mod few;
+#[cfg(target_arch = "x86_64")]
+mod few_arranged;
 mod packed;
 #[cfg(target_arch = "x86_64")]
 mod panels;
@@ -205,6 +208,9 @@ fn is_shared(m: usize, k: usize, n: usize) -> bool {
 /// The product in f32.
 fn exact(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Write, share: bool) {
     let (m, k, n) = sizes(&left, &right, &output);
+    if few::pays(&left, &right) {
+        return few::product(left, right, output, scale, write, share && is_shared(m, k, n));
+    }
     #[cfg(target_arch = "x86_64")]
     if let Some(kernel) = blocks::Kernel::for_sizes_in_f32(m, k, n) {
         let right = blocks::Right::Matrix(right);
@@ -278,6 +284,36 @@ mod tests {
                     let sum: f64 = (0..k).map(|i| f64::from(left_at(i)) * f64::from(right[i * n + column])).sum();
                     let expected = 0.5 * sum + if add { f64::from(before[at]) } else { 0.0 };
                     prop_assert!((f64::from(output[at]) - expected).abs() < 1e-4, "{} {}", output[at], expected);
+                }
+            }
+        }
+    }
+
+    /// Few rows with a large matrix that is transposed in memory.
+    #[test]
+    fn few_rows_equal_a_plain_sum() {
+        for (m, k, n) in [(1, 129, 131), (2, 64, 300), (5, 301, 65), (3, 1, 1 << 14), (4, 1 << 14, 1)] {
+            let (left, right) = (varied(m * (k + 3), 1), varied(n * (k + 2), 2));
+            for write in [Write::Replace, Write::Add] {
+                let mut output = varied(m * (n + 1), 3);
+                let before = output.clone();
+                let left_matrix = Matrix::strided(&left, m, k, k + 3);
+                let right_matrix = Matrix::strided(&right, n, k, k + 2).t();
+                assert!(few::pays(&left_matrix, &right_matrix));
+                let target = MatrixMut::strided(&mut output, m, n, n + 1);
+                matmul(left_matrix, right_matrix, target, 0.5, write);
+                for (at, found) in output.iter().enumerate() {
+                    let (row, column) = (at / (n + 1), at % (n + 1));
+                    let product = |i: usize| {
+                        f64::from(left[row * (k + 3) + i]) * f64::from(right[column * (k + 2) + i])
+                    };
+                    let expected = match (column == n, write) {
+                        (true, _) => f64::from(before[at]),
+                        (false, Write::Add) => f64::from(before[at]) + 0.5 * (0..k).map(product).sum::<f64>(),
+                        (false, Write::Replace) => 0.5 * (0..k).map(product).sum::<f64>(),
+                    };
+                    let error = (f64::from(*found) - expected).abs();
+                    assert!(error < 1e-3, "{m} {k} {n} {write:?}: {found} {expected}");
                 }
             }
         }

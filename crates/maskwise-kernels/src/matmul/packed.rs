@@ -3,7 +3,9 @@
 #[cfg(target_arch = "x86_64")]
 use super::blocks::{self, Finish, Kernel, Right};
 #[cfg(target_arch = "x86_64")]
-use super::panels::{Line, Side, Strands};
+use super::few_arranged;
+#[cfg(target_arch = "x86_64")]
+use super::panels::{Element, Line, Side, Strands};
 use super::{Matrix, MatrixMut, Path, Write, check_sizes, exact, is_shared};
 
 /// The right side of products in reduced precision, rounded to bf16 and arranged for the processor.
@@ -132,7 +134,7 @@ pub(crate) fn matmul_packed_leading(
 }
 
 /// `output = left · right`, plus a number of `bias` for each column if there is one, with both operands rounded to bf16, whatever the sizes and the
-/// calling thread's precision.
+/// calling thread's precision; on AVX-512 one or two rows of `left` are not rounded.
 ///
 /// # Panics
 /// When the sizes do not fit each other.
@@ -142,7 +144,12 @@ pub fn matmul_packed(left: Matrix, right: &PackedRight, bias: Option<&[f32]>, mu
     match &right.values {
         #[cfg(target_arch = "x86_64")]
         Values::Panels(kernel, lines) => {
-            if m > 0 {
+            if m == 0 || n == 0 {
+                return;
+            }
+            if m <= few_arranged::FEW && kernel.element() == Element::Bf16 {
+                few_arranged::product(left, lines, Element::Bf16.panel_lines(k), bias, output);
+            } else {
                 let right = Right::Packed { lines, depth: right.rows };
                 let finish = Finish { scale: 1.0, write: Write::Replace, bias };
                 blocks::product(*kernel, left, right, output, finish, is_shared(m, k, n));

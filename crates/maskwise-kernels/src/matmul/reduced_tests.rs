@@ -171,7 +171,7 @@ fn the_number_of_threads_changes_no_bit() {
 
 #[test]
 fn a_packed_right_side_changes_no_bit() {
-    for (m, k, n) in [(1, 40, 70), (37, 129, 65), (300, 700, 90), (40, 30, 1100), (64, 600, 600)] {
+    for (m, k, n) in [(3, 40, 70), (37, 129, 65), (300, 700, 90), (40, 30, 1100), (64, 600, 600)] {
         for (transposed, with_bias) in [(false, true), (true, false)] {
             let (left, right) = (Operand::new(m, k, 2, !transposed, 1), Operand::new(k, n, 3, transposed, 2));
             for path in paths() {
@@ -186,6 +186,38 @@ fn a_packed_right_side_changes_no_bit() {
                 let expected_matrix = MatrixMut::new(&mut expected, m, n);
                 matmul_reduced(path, left.matrix(), right.matrix(), expected_matrix, 1.0, write, true);
                 assert_eq!(output, expected, "{path:?} {m} {k} {n}");
+            }
+        }
+    }
+}
+
+/// One and two rows are not rounded themselves.
+#[test]
+fn few_rows_with_a_packed_right_side() {
+    for (m, k, n) in
+        [(1, 1, 1), (1, 40, 70), (2, 129, 65), (2, 31, 127), (1, 700, 300), (2, 64, 128), (2, 0, 40)]
+    {
+        for transposed in [false, true] {
+            let (left, right) = (Operand::new(m, k, 2, !transposed, 1), Operand::new(k, n, 3, transposed, 2));
+            let (rounded, bias) = (right.rounded(), varied(n, 5));
+            let at = |row: usize, depth: usize| {
+                let Matrix { values, row_stride, column_stride, .. } = left.matrix();
+                f64::from(values[row * row_stride + depth * column_stride])
+            };
+            for path in [Path::Amx, Path::Avx512].into_iter().filter(|path| path.is_available()) {
+                let packed = PackedRight::for_path(path, right.matrix());
+                let mut output = varied(m * (n + 1), 3);
+                let target = MatrixMut::strided(&mut output, m, n, n + 1);
+                matmul_packed(left.matrix(), &packed, Some(&bias), target);
+                for (row, output) in output.chunks(n + 1).enumerate() {
+                    for (column, found) in output[..n].iter().enumerate() {
+                        let sum: f64 = (0..k).map(|depth| at(row, depth) * rounded[depth * n + column]).sum();
+                        let expected = sum + f64::from(bias[column]);
+                        let error = (f64::from(*found) - expected).abs();
+                        assert!(error < 1e-3, "{path:?} {m} {k} {n}: {found} {expected}");
+                    }
+                    assert_eq!(output[n], varied(m * (n + 1), 3)[row * (n + 1) + n], "beyond the columns");
+                }
             }
         }
     }

@@ -3,7 +3,7 @@ use super::{KeyValueCache, LlamaConfig};
 use candle_core::{DType, Result, Tensor};
 use maskwise_nn::layers::{Embedding, Linear, RmsNorm};
 use maskwise_nn::ops::{self, KeyRanges, RotaryTables};
-use maskwise_nn::weights::{Loaded, Weights};
+use maskwise_nn::weights::{Loaded, Quantization, Weights};
 
 /// The decoder of LLaMA with its embedding table and output head.
 #[derive(Debug, Clone)]
@@ -48,6 +48,15 @@ impl LlamaModel {
             )?,
             config: config.clone(),
         })
+    }
+
+    /// Keeps the weight of the output head otherwise.
+    ///
+    /// # Errors
+    /// As [`Linear::quantized`].
+    pub fn keep_head_as(&mut self, quantization: Quantization) -> Loaded<()> {
+        self.lm_head = self.lm_head.clone().quantized(quantization)?;
+        Ok(())
     }
 
     /// The linear layers of attention and MLP by their names in the state dict, without `.weight`: where LoRA is put.

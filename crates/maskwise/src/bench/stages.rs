@@ -12,7 +12,7 @@ use maskwise_models::published::{RandomWeights, Shapes, clip_shapes, clip_vit_l,
 use maskwise_models::sam::{DECODER_HEADS, PointPrompt, Prompts, Sam, postprocess_masks};
 use maskwise_models::systems::read::{PartTypes, Projector};
 use maskwise_nn::ops::with_precision;
-use maskwise_nn::weights::{Bits, Quantization, Weights};
+use maskwise_nn::weights::{Quantization, Weights};
 use std::time::Instant;
 
 /// Width and height of the picture.
@@ -114,7 +114,10 @@ fn language(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<(
     let quantized = options.quantization.language;
     // A quantized one computes in f32.
     let dtype = if quantized.bits().is_none() { types.language } else { DType::F32 };
-    Ok((LlamaModel::load(&config, &weights(&shapes, dtype, quantized))?, dtype))
+    let kept = options.mode.kept(quantized);
+    let mut model = LlamaModel::load(&config, &weights(&shapes, dtype, kept))?;
+    model.keep_head_as(options.mode.kept(Quantization::None))?;
+    Ok((model, dtype))
 }
 
 fn prefill(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<StageTime> {
@@ -167,14 +170,15 @@ fn decode(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<Sta
     let (width, inner, depth) =
         (config.hidden_size as f64, config.intermediate_size as f64, config.num_hidden_layers as f64);
     let size = dtype.size_in_bytes() as f64;
-    let stored = match options.quantization.language.bits() {
-        None => size,
-        Some(Bits::Eight) => 1.0,
+    let bytes = |quantization: Quantization| match options.mode.kept(quantization) {
+        Quantization::None => size,
+        Quantization::Bf16 => 2.0,
+        Quantization::Int8 => 1.0,
         // Four bits, and sixteen for each 32 of them.
-        Some(Bits::Four) => 4.5 / 8.0,
+        Quantization::Int4 => 4.5 / 8.0,
     };
     let cached = 2.0 * (options.prompt as f64 + tokens / 2.0) * width * size;
-    let head_bytes = width * config.vocab_size as f64 * size;
+    let head_bytes = width * config.vocab_size as f64 * bytes(Quantization::None);
     let values = 4.0 * width * width + 3.0 * width * inner;
     Ok(StageTime {
         stage: BenchStage::Decode.name(),
@@ -182,7 +186,7 @@ fn decode(options: &BenchOptions, types: PartTypes, layers: usize) -> Result<Sta
         first: per_token(first),
         later: per_token(in_layers),
         operations: 2.0 * (values * depth + width * config.vocab_size as f64),
-        bytes: depth * (values * stored + cached) + head_bytes,
+        bytes: depth * (values * bytes(options.quantization.language) + cached) + head_bytes,
     })
 }
 

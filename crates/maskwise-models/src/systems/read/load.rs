@@ -8,8 +8,8 @@ use maskwise_data::folder::ModelFolder;
 use maskwise_data::image::sam::SamPreprocessor;
 use maskwise_data::text::{SpecialIds, Tokenizer};
 use maskwise_nn::weights::{
-    self, Filtered, Merged, Renamed, SharedBytes, TensorInfo, TensorSource, Weights, WeightsError,
-    looks_untrained,
+    self, Filtered, Merged, Quantization, Renamed, SharedBytes, TensorInfo, TensorSource, Weights,
+    WeightsError, looks_untrained,
 };
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -69,6 +69,8 @@ pub struct PartTypes {
     pub sam: DType,
     /// How each part keeps the weights of its large linear layers; few bits need f32 on the CPU.
     pub quantization: PartQuantization,
+    /// How the language model's output head keeps its weight.
+    pub output_head: Quantization,
 }
 
 impl PartTypes {
@@ -81,12 +83,18 @@ impl PartTypes {
     /// `tests/parity_bf16.rs`).
     pub fn exact(dtype: DType, device: &Device) -> Self {
         let images = if device.is_cpu() { DType::F32 } else { dtype };
-        Self { language: dtype, vision: images, sam: images, quantization: PartQuantization::default() }
+        Self { vision: images, sam: images, ..Self::uniform(dtype) }
     }
 
     /// One dtype for all.
     pub fn uniform(dtype: DType) -> Self {
-        Self { language: dtype, vision: dtype, sam: dtype, quantization: PartQuantization::default() }
+        Self {
+            language: dtype,
+            vision: dtype,
+            sam: dtype,
+            quantization: PartQuantization::default(),
+            output_head: Quantization::None,
+        }
     }
 }
 
@@ -198,11 +206,13 @@ impl ModelFiles {
         let vision =
             Weights::with_progress(tower, types.vision, &options.device, move |_, bytes| vision.add(bytes));
         let PartQuantization { language: kept, vision: tower, sam } = types.quantization;
-        self.build(&PartWeights {
+        let mut model = self.build(&PartWeights {
             sam: language.with_dtype(types.sam).with_quantization(sam),
             language: language.with_quantization(kept),
             vision: vision.with_quantization(tower),
-        })
+        })?;
+        model.language_model.keep_head_as(types.output_head)?;
+        Ok(model)
     }
 
     /// Checks, without reading any values, that everything expected is there with its shape and everything there is used.
