@@ -1,6 +1,6 @@
 //! Exponential and error function as polynomials that the compiler can vectorise, and the activations built on them.
 
-use crate::work::{is_shared, vectorized};
+use crate::work::{Fma, is_shared, vectorized, vectorized_with_fma};
 use rayon::prelude::*;
 
 /// Elements per parallel task: large enough to hide the cost of a task, small enough to balance.
@@ -9,45 +9,65 @@ const CHUNK: usize = 1 << 14;
 /// `exp(x)`, relative error below 3e-7 on [-87, 88]; 0 below.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
-    const LOG2_E: f32 = std::f32::consts::LOG2_E;
-    const LN2_HIGH: f32 = 0.693_359_4;
-    const LN2_LOW: f32 = -2.121_944_4e-4;
-    // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a library call.
-    const ROUND: f32 = 12_582_912.0;
-    let clamped = x.clamp(-87.3, 88.3);
-    let rounded = clamped * LOG2_E + ROUND;
-    let power = rounded - ROUND;
-    let rest = clamped - power * LN2_HIGH - power * LN2_LOW;
-    let polynomial = 1.987_569_1e-4_f32;
-    let polynomial = polynomial * rest + 1.398_2e-3;
-    let polynomial = polynomial * rest + 8.333_452e-3;
-    let polynomial = polynomial * rest + 4.166_579_6e-2;
-    let polynomial = polynomial * rest + 1.666_666_5e-1;
-    let polynomial = polynomial * rest + 0.5;
-    let fraction = polynomial * rest * rest + rest + 1.0;
-    // The low bits of the rounded sum are the integer, and those of ROUND above them fall out of the shift.
-    let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
-    if x < -87.3 { 0.0 } else { fraction * scale }
+    Fma::NONE.exp(x)
 }
 
 /// The error function, absolute error below 5e-7 (Abramowitz and Stegun, formula 7.1.26).
 #[inline(always)]
 pub fn erf(x: f32) -> f32 {
-    let magnitude = x.abs();
-    let t = 1.0 / (1.0 + 0.327_591_1 * magnitude);
-    let polynomial = 1.061_405_4_f32;
-    let polynomial = polynomial * t - 1.453_152;
-    let polynomial = polynomial * t + 1.421_413_8;
-    let polynomial = polynomial * t - 0.284_496_74;
-    let polynomial = polynomial * t + 0.254_829_6;
-    let value = 1.0 - polynomial * t * exp(-magnitude * magnitude);
-    value.copysign(x)
+    Fma::NONE.erf(x)
 }
 
 /// `1 / (1 + exp(-x))`.
 #[inline(always)]
 pub fn sigmoid(x: f32) -> f32 {
-    1.0 / (1.0 + exp(-x))
+    Fma::NONE.sigmoid(x)
+}
+
+impl Fma {
+    /// As [`exp`].
+    #[inline(always)]
+    pub(crate) fn exp(self, x: f32) -> f32 {
+        const LOG2_E: f32 = std::f32::consts::LOG2_E;
+        const LN2_HIGH: f32 = 0.693_359_4;
+        const LN2_LOW: f32 = -2.121_944_4e-4;
+        // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer without a library call.
+        const ROUND: f32 = 12_582_912.0;
+        let clamped = x.clamp(-87.3, 88.3);
+        let rounded = self.mul_add(clamped, LOG2_E, ROUND);
+        let power = rounded - ROUND;
+        let rest = self.mul_add(power, -LN2_LOW, self.mul_add(power, -LN2_HIGH, clamped));
+        let polynomial = 1.987_569_1e-4_f32;
+        let polynomial = self.mul_add(polynomial, rest, 1.398_2e-3);
+        let polynomial = self.mul_add(polynomial, rest, 8.333_452e-3);
+        let polynomial = self.mul_add(polynomial, rest, 4.166_579_6e-2);
+        let polynomial = self.mul_add(polynomial, rest, 1.666_666_5e-1);
+        let polynomial = self.mul_add(polynomial, rest, 0.5);
+        let fraction = self.mul_add(polynomial * rest, rest, rest) + 1.0;
+        // The low bits of the rounded sum are the integer, and those of ROUND above them fall out of the shift.
+        let scale = f32::from_bits(rounded.to_bits().wrapping_add(127) << 23);
+        if x < -87.3 { 0.0 } else { fraction * scale }
+    }
+
+    /// As [`erf`].
+    #[inline(always)]
+    pub(crate) fn erf(self, x: f32) -> f32 {
+        let magnitude = x.abs();
+        let t = 1.0 / self.mul_add(0.327_591_1, magnitude, 1.0);
+        let polynomial = 1.061_405_4_f32;
+        let polynomial = self.mul_add(polynomial, t, -1.453_152);
+        let polynomial = self.mul_add(polynomial, t, 1.421_413_8);
+        let polynomial = self.mul_add(polynomial, t, -0.284_496_74);
+        let polynomial = self.mul_add(polynomial, t, 0.254_829_6);
+        let value = 1.0 - polynomial * t * self.exp(-magnitude * magnitude);
+        value.copysign(x)
+    }
+
+    /// As [`sigmoid`].
+    #[inline(always)]
+    pub(crate) fn sigmoid(self, x: f32) -> f32 {
+        1.0 / (1.0 + self.exp(-x))
+    }
 }
 
 /// A function of one value with a gradient.
@@ -76,26 +96,31 @@ impl Activation {
                 input,
                 output,
                 #[inline(always)]
-                |x| 0.5 * x * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)),
+                |fma, x| 0.5 * x * (1.0 + fma.erf(x * std::f32::consts::FRAC_1_SQRT_2)),
             ),
             Self::QuickGelu => map(
                 input,
                 output,
                 #[inline(always)]
-                |x| x * sigmoid(1.702 * x),
+                |fma, x| x * fma.sigmoid(1.702 * x),
             ),
             Self::Silu => map(
                 input,
                 output,
                 #[inline(always)]
-                |x| x * sigmoid(x),
+                |fma, x| x * fma.sigmoid(x),
             ),
-            Self::Sigmoid => map(input, output, sigmoid),
+            Self::Sigmoid => map(
+                input,
+                output,
+                #[inline(always)]
+                |fma, x| fma.sigmoid(x),
+            ),
             Self::Relu => map(
                 input,
                 output,
                 #[inline(always)]
-                |x| if x < 0.0 { 0.0 } else { x },
+                |_, x| if x < 0.0 { 0.0 } else { x },
             ),
         }
     }
@@ -111,7 +136,7 @@ impl Activation {
                 gradient,
                 output,
                 #[inline(always)]
-                |x, g| {
+                |_, x, g| {
                     let density = exp(-0.5 * x * x)
                         * (0.5 * std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2);
                     g * (0.5 * (1.0 + erf(x * std::f32::consts::FRAC_1_SQRT_2)) + x * density)
@@ -122,7 +147,7 @@ impl Activation {
                 gradient,
                 output,
                 #[inline(always)]
-                |x, g| {
+                |_, x, g| {
                     let gate = sigmoid(1.702 * x);
                     g * gate * (1.0 + 1.702 * x * (1.0 - gate))
                 },
@@ -132,14 +157,14 @@ impl Activation {
                 gradient,
                 output,
                 #[inline(always)]
-                |x, g| g * silu_slope(x),
+                |_, x, g| g * silu_slope(x),
             ),
             Self::Sigmoid => map2(
                 input,
                 gradient,
                 output,
                 #[inline(always)]
-                |x, g| {
+                |_, x, g| {
                     let gate = sigmoid(x);
                     g * gate * (1.0 - gate)
                 },
@@ -149,7 +174,7 @@ impl Activation {
                 gradient,
                 output,
                 #[inline(always)]
-                |x, g| if x > 0.0 { g } else { 0.0 },
+                |_, x, g| if x > 0.0 { g } else { 0.0 },
             ),
         }
     }
@@ -171,7 +196,7 @@ pub fn silu_times(gate: &[f32], up: &[f32], output: &mut [f32]) {
         up,
         output,
         #[inline(always)]
-        |gate, up| gate * sigmoid(gate) * up,
+        |fma, gate, up| gate * fma.sigmoid(gate) * up,
     );
 }
 
@@ -210,14 +235,14 @@ pub fn silu_times_backward(
     });
 }
 
-fn map(input: &[f32], output: &mut [f32], function: impl Fn(f32) -> f32 + Sync) {
+fn map(input: &[f32], output: &mut [f32], function: impl Fn(Fma, f32) -> f32 + Sync) {
     assert_eq!(input.len(), output.len());
     let some = |output: &mut [f32], input: &[f32]| {
-        vectorized(
+        vectorized_with_fma(
             #[inline(always)]
-            || {
+            |fma| {
                 for (output, &input) in output.iter_mut().zip(input) {
-                    *output = function(input);
+                    *output = function(fma, input);
                 }
             },
         );
@@ -228,15 +253,15 @@ fn map(input: &[f32], output: &mut [f32], function: impl Fn(f32) -> f32 + Sync) 
     output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| some(output, input));
 }
 
-fn map2(left: &[f32], right: &[f32], output: &mut [f32], function: impl Fn(f32, f32) -> f32 + Sync) {
+fn map2(left: &[f32], right: &[f32], output: &mut [f32], function: impl Fn(Fma, f32, f32) -> f32 + Sync) {
     assert_eq!(left.len(), output.len());
     assert_eq!(right.len(), output.len());
     let some = |output: &mut [f32], left: &[f32], right: &[f32]| {
-        vectorized(
+        vectorized_with_fma(
             #[inline(always)]
-            || {
+            |fma| {
                 for ((output, &left), &right) in output.iter_mut().zip(left).zip(right) {
-                    *output = function(left, right);
+                    *output = function(fma, left, right);
                 }
             },
         );
@@ -257,7 +282,9 @@ mod tests {
         for step in -8700..8800 {
             let x = step as f32 / 100.0;
             let exact = f64::from(x).exp();
-            assert!(((f64::from(exp(x)) - exact) / exact).abs() < 3e-7, "exp({x})");
+            for found in [exp(x), vectorized_with_fma(|fma| fma.exp(x))] {
+                assert!(((f64::from(found) - exact) / exact).abs() < 3e-7, "exp({x})");
+            }
         }
         assert_eq!(exp(f32::NEG_INFINITY), 0.0);
         assert_eq!(exp(0.0), 1.0);
@@ -269,6 +296,7 @@ mod tests {
         let cases =
             [(0.0, 0.0), (0.1, 0.112_462_92), (0.5, 0.520_499_9), (1.0, 0.842_700_8), (2.5, 0.999_593)];
         for (x, expected) in cases {
+            assert!((vectorized_with_fma(|fma| fma.erf(x)) - expected).abs() < 5e-7, "erf({x}), fused");
             assert!((erf(x) - expected).abs() < 5e-7, "erf({x})");
             assert!((erf(-x) + expected).abs() < 5e-7, "erf(-{x})");
         }

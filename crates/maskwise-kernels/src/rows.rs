@@ -1,7 +1,6 @@
 //! Operations on the rows of a matrix: softmax, layer normalisation, RMS normalisation.
 
-use crate::elementwise::exp;
-use crate::work::{fold, fold2, is_shared, largest, vectorized};
+use crate::work::{Fma, fold, fold2, is_shared, largest, vectorized, vectorized_with_fma};
 use rayon::prelude::*;
 
 /// Rows that one parallel task takes: about 64 KiB of input.
@@ -19,7 +18,7 @@ pub fn softmax(input: &[f32], output: &mut [f32], columns: usize) {
         output,
         columns,
         #[inline(always)]
-        |input, output| {
+        |fma, input, output| {
             let maximum = largest(input);
             if maximum == f32::NEG_INFINITY {
                 output.fill(f32::NAN);
@@ -27,7 +26,7 @@ pub fn softmax(input: &[f32], output: &mut [f32], columns: usize) {
             }
             // What is no number makes the sum none, and with it the row.
             for (output, &input) in output.iter_mut().zip(input) {
-                *output = exp(input - maximum);
+                *output = fma.exp(input - maximum);
             }
             let scale = 1.0 / sum(output);
             output.iter_mut().for_each(|value| *value *= scale);
@@ -77,7 +76,7 @@ pub fn layer_norm(input: &[f32], weight: &[f32], bias: &[f32], epsilon: f32, out
         output,
         columns,
         #[inline(always)]
-        |input, output| {
+        |_, input, output| {
             let mean = sum(input) / columns as f32;
             for (output, &input) in output.iter_mut().zip(input) {
                 *output = input - mean;
@@ -101,7 +100,7 @@ pub fn rms_norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32])
         output,
         columns,
         #[inline(always)]
-        |input, output| {
+        |_, input, output| {
             let inverse = 1.0 / (sum_of_squares(input) / columns as f32 + epsilon).sqrt();
             for ((output, input), weight) in output.iter_mut().zip(input).zip(weight) {
                 *output = input * inverse * weight;
@@ -110,15 +109,15 @@ pub fn rms_norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32])
     );
 }
 
-fn for_each_row(input: &[f32], output: &mut [f32], columns: usize, row: impl Fn(&[f32], &mut [f32]) + Sync) {
+fn for_each_row(input: &[f32], output: &mut [f32], columns: usize, row: impl Fn(Fma, &[f32], &mut [f32]) + Sync) {
     assert_eq!(input.len(), output.len());
     assert!(columns > 0 && input.len().is_multiple_of(columns));
     let some = |output: &mut [f32], input: &[f32]| {
-        vectorized(
+        vectorized_with_fma(
             #[inline(always)]
-            || {
+            |fma| {
                 for (output, input) in output.chunks_exact_mut(columns).zip(input.chunks_exact(columns)) {
-                    row(input, output);
+                    row(fma, input, output);
                 }
             },
         );

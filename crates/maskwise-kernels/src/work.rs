@@ -20,6 +20,40 @@ pub fn vectorized<R>(work: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(work)
 }
 
+/// As [`vectorized`], telling `work` whether there are instructions that multiply and add with one rounding. What it does with them, the result
+/// depends on the processor.
+#[inline(always)]
+pub(crate) fn vectorized_with_fma<R>(work: impl FnOnce(Fma) -> R) -> R {
+    struct Work<F>(F);
+
+    impl<R, F: FnOnce(Fma) -> R> pulp::WithSimd for Work<F> {
+        type Output = R;
+
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, _: S) -> R {
+            // All vectors that there are beside single numbers come with these instructions.
+            (self.0)(Fma(S::F32_LANES > 1))
+        }
+    }
+
+    pulp::Arch::new().dispatch(Work(work))
+}
+
+/// Whether the code that this is handed to is compiled for a processor with fused multiply-adds, which are slow function calls elsewhere.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Fma(bool);
+
+impl Fma {
+    /// Without.
+    pub(crate) const NONE: Self = Self(false);
+
+    /// `a·b + c`.
+    #[inline(always)]
+    pub(crate) fn mul_add(self, a: f32, b: f32, c: f32) -> f32 {
+        if self.0 { a.mul_add(b, c) } else { a * b + c }
+    }
+}
+
 /// Lends `work` a buffer of this thread, which is kept for the next caller. Its content is arbitrary.
 pub(crate) fn with_scratch<R>(length: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     thread_local! {

@@ -4,7 +4,7 @@
 use super::{Inputs, Shape};
 use crate::dots::{STREAMS, dots};
 use crate::elementwise::exp;
-use crate::work::{fold, is_shared, largest, vectorized};
+use crate::work::{fold, is_shared, largest, vectorized_with_fma};
 use rayon::prelude::*;
 use std::ops::Range;
 
@@ -71,9 +71,9 @@ impl Part {
         let rows_of = |values| Rows { shape, values, count: keys.len() };
         let arch = pulp::Arch::new();
         arch.dispatch(Score { query, key: rows_of(key), scores: &mut scores });
-        vectorized(
+        vectorized_with_fma(
             #[inline(always)]
-            || {
+            |fma| {
                 for row in 0..rows {
                     let range = &ranges[row / shape.heads];
                     let scores = &mut scores[row * keys.len()..][..keys.len()];
@@ -85,7 +85,7 @@ impl Part {
                     // Where nothing is seen, -inf stays what it is and its powers are zeros.
                     let least = part.maxima[row].max(f32::MIN);
                     for score in scores.iter_mut() {
-                        *score = exp(*score - least);
+                        *score = fma.exp(*score - least);
                     }
                     part.sums[row] = fold(scores, |power| power);
                 }

@@ -3,7 +3,7 @@
 use super::spans::{Spans, exponentiate};
 use super::{BLOCK, KeyRanges};
 use crate::matmul::{Matrix, MatrixMut, PackedRight, Write, matmul_packed_leading, packs};
-use crate::work::{is_shared, vectorized, with_scratch};
+use crate::work::{is_shared, vectorized, vectorized_with_fma, with_scratch};
 use rayon::prelude::*;
 
 /// One head of one row of a batch.
@@ -54,13 +54,13 @@ pub(crate) fn forward(
             matmul_packed_leading(queries, &keys, target, head.scale, Write::Replace);
             adjust(first, scores, columns);
             let mut inverse = [0.0_f32; BLOCK];
-            vectorized(
+            vectorized_with_fma(
                 #[inline(always)]
-                || {
+                |fma| {
                     let rows =
                         scores.chunks_exact_mut(columns).zip(ranges).zip(sums.iter_mut().zip(&mut inverse));
                     for ((scores, range), (logarithm, inverse)) in rows {
-                        let (sum, of_sum) = exponentiate(scores, &spans.seen(range));
+                        let (sum, of_sum) = exponentiate(fma, scores, &spans.seen(range));
                         *inverse = if sum > 0.0 { 1.0 / sum } else { 0.0 };
                         *logarithm = if sum == 0.0 { f32::INFINITY } else { of_sum };
                     }

@@ -11,7 +11,7 @@ mod spans;
 pub use backward::{Gradients, Results, backward};
 
 use crate::matmul::{Matrix, MatrixMut, Write, matmul_here, precision, with_precision};
-use crate::work::{is_shared, vectorized, with_scratch};
+use crate::work::{is_shared, vectorized, vectorized_with_fma, with_scratch};
 use rayon::prelude::*;
 use spans::{Seen, Span, Spans, exponentiate};
 
@@ -215,11 +215,11 @@ fn forward_block(
             let operands = Operands::of(shape, inputs, row, head);
             operands.scores(shape, first, count, &spans, scores);
             let mut inverse = [0.0_f32; BLOCK];
-            vectorized(
+            vectorized_with_fma(
                 #[inline(always)]
-                || {
+                |fma| {
                     for (query, (scores, seen)) in scores.chunks_exact_mut(columns).zip(&seen).enumerate() {
-                        let (sum, logarithm) = exponentiate(scores, seen);
+                        let (sum, logarithm) = exponentiate(fma, scores, seen);
                         inverse[query] = if sum > 0.0 { 1.0 / sum } else { 0.0 };
                         // What no key adds to is subtracted as +inf in the backward pass, which gives zeros there, too.
                         sums[query * shape.heads + head] = if sum == 0.0 { f32::INFINITY } else { logarithm };

@@ -1,8 +1,7 @@
 //! Which keys a block of queries sees, and what becomes of their scores.
 
 use super::KeyRanges;
-use crate::elementwise::exp;
-use crate::work::{fold, largest};
+use crate::work::{Fma, fold, largest};
 use std::ops::Range;
 
 /// The keys `first..first + length`, whose scores stand from `column` on.
@@ -75,7 +74,7 @@ impl Seen {
 /// Turns the visible scores into powers of e, relative to the largest, and the others into zeros; returns their sum and the
 /// logarithm of the sum of the powers that are not relative.
 #[inline(always)]
-pub(super) fn exponentiate(row: &mut [f32], seen: &Seen) -> (f32, f32) {
+pub(super) fn exponentiate(fma: Fma, row: &mut [f32], seen: &Seen) -> (f32, f32) {
     let mut maximum = f32::NEG_INFINITY;
     for part in seen.parts() {
         maximum = maximum.max(largest(&row[part]));
@@ -84,7 +83,7 @@ pub(super) fn exponentiate(row: &mut [f32], seen: &Seen) -> (f32, f32) {
     for part in seen.parts() {
         let visible = &mut row[part];
         for x in visible.iter_mut() {
-            *x = exp(*x - maximum);
+            *x = fma.exp(*x - maximum);
         }
         sum += fold(visible, |power| power);
     }
