@@ -91,32 +91,49 @@ impl Activation {
     /// # Panics
     /// When the slices differ in length.
     pub fn forward(self, input: &[f32], output: &mut [f32]) {
+        assert_eq!(input.len(), output.len());
+        if !is_shared(input.len()) {
+            return self.some(Some(input), output);
+        }
+        let parts = output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK));
+        parts.for_each(|(output, input)| self.some(Some(input), output));
+    }
+
+    /// The function of every element in its own place.
+    pub fn forward_in_place(self, values: &mut [f32]) {
+        if !is_shared(values.len()) {
+            return self.some(None, values);
+        }
+        values.par_chunks_mut(CHUNK).for_each(|values| self.some(None, values));
+    }
+
+    fn some(self, input: Option<&[f32]>, output: &mut [f32]) {
         match self {
-            Self::GeluErf => map(
+            Self::GeluErf => apply(
                 input,
                 output,
                 #[inline(always)]
                 |fma, x| 0.5 * x * (1.0 + fma.erf(x * std::f32::consts::FRAC_1_SQRT_2)),
             ),
-            Self::QuickGelu => map(
+            Self::QuickGelu => apply(
                 input,
                 output,
                 #[inline(always)]
                 |fma, x| x * fma.sigmoid(1.702 * x),
             ),
-            Self::Silu => map(
+            Self::Silu => apply(
                 input,
                 output,
                 #[inline(always)]
                 |fma, x| x * fma.sigmoid(x),
             ),
-            Self::Sigmoid => map(
+            Self::Sigmoid => apply(
                 input,
                 output,
                 #[inline(always)]
                 |fma, x| fma.sigmoid(x),
             ),
-            Self::Relu => map(
+            Self::Relu => apply(
                 input,
                 output,
                 #[inline(always)]
@@ -235,22 +252,23 @@ pub fn silu_times_backward(
     });
 }
 
-fn map(input: &[f32], output: &mut [f32], function: impl Fn(Fma, f32) -> f32 + Sync) {
-    assert_eq!(input.len(), output.len());
-    let some = |output: &mut [f32], input: &[f32]| {
-        vectorized_with_fma(
-            #[inline(always)]
-            |fma| {
+/// The function of `input`, or of what the output holds.
+fn apply(input: Option<&[f32]>, output: &mut [f32], function: impl Fn(Fma, f32) -> f32) {
+    vectorized_with_fma(
+        #[inline(always)]
+        |fma| match input {
+            Some(input) => {
                 for (output, &input) in output.iter_mut().zip(input) {
                     *output = function(fma, input);
                 }
-            },
-        );
-    };
-    if !is_shared(input.len()) {
-        return some(output, input);
-    }
-    output.par_chunks_mut(CHUNK).zip(input.par_chunks(CHUNK)).for_each(|(output, input)| some(output, input));
+            }
+            None => {
+                for value in output {
+                    *value = function(fma, *value);
+                }
+            }
+        },
+    );
 }
 
 fn map2(left: &[f32], right: &[f32], output: &mut [f32], function: impl Fn(Fma, f32, f32) -> f32 + Sync) {
@@ -313,6 +331,9 @@ mod tests {
         {
             assert!((found - expected).abs() < 2e-6, "{found} {expected}");
         }
+        let mut in_place = input;
+        Activation::GeluErf.forward_in_place(&mut in_place);
+        assert_eq!(in_place, output);
         Activation::QuickGelu.forward(&input, &mut output);
         for (found, expected) in
             output.iter().zip([-0.018_071_31, -0.154_204_23, 0.0, 0.350_388_44, 1.935_658_6])

@@ -109,7 +109,12 @@ pub fn rms_norm(input: &[f32], weight: &[f32], epsilon: f32, output: &mut [f32])
     );
 }
 
-fn for_each_row(input: &[f32], output: &mut [f32], columns: usize, row: impl Fn(Fma, &[f32], &mut [f32]) + Sync) {
+fn for_each_row(
+    input: &[f32],
+    output: &mut [f32],
+    columns: usize,
+    row: impl Fn(Fma, &[f32], &mut [f32]) + Sync,
+) {
     assert_eq!(input.len(), output.len());
     assert!(columns > 0 && input.len().is_multiple_of(columns));
     let some = |output: &mut [f32], input: &[f32]| {

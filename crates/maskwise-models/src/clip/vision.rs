@@ -148,7 +148,8 @@ impl EncoderLayer {
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = (x + self.self_attn.forward(&self.layer_norm1.forward(x)?)?)?;
         let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
-        let inner = if self.exact_gelu { ops::gelu_erf(&inner)? } else { ops::quick_gelu(&inner)? };
+        let inner =
+            if self.exact_gelu { ops::gelu_erf_in_place(inner)? } else { ops::quick_gelu_in_place(inner)? };
         &x + self.fc2.forward(&inner)?
     }
 }

@@ -150,7 +150,7 @@ impl Block {
             }
         };
         let x = (x + attended)?;
-        let inner = ops::gelu_erf(&self.lin1.forward(&self.norm2.forward(&x)?)?)?;
+        let inner = ops::gelu_erf_in_place(self.lin1.forward(&self.norm2.forward(&x)?)?)?;
         &x + self.lin2.forward(&inner)?
     }
 }

@@ -1,5 +1,5 @@
 use super::{f32_slice, f32_tensor, f32_values, in_f32, on_cpu_in_f32};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, InplaceOp1, Layout, Result, Shape, Tensor};
 use maskwise_kernels::elementwise::{self, Activation};
 
 /// Exact GELU, `x·Φ(x)` by the error function (not the tanh approximation); any shape.
@@ -18,6 +18,16 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
         return apply(x, Activation::QuickGelu);
     }
     x * sigmoid(&super::multiply(x, 1.702)?)?
+}
+
+/// As [`gelu_erf`], in the memory of `x` where it is f32 on the CPU and has no gradient: nothing else may use that.
+pub fn gelu_erf_in_place(x: Tensor) -> Result<Tensor> {
+    if takes_in_place(&x) { apply_in_place(x, Activation::GeluErf) } else { gelu_erf(&x) }
+}
+
+/// As [`quick_gelu`], in the memory of `x` where it is f32 on the CPU and has no gradient: nothing else may use that.
+pub fn quick_gelu_in_place(x: Tensor) -> Result<Tensor> {
+    if takes_in_place(&x) { apply_in_place(x, Activation::QuickGelu) } else { quick_gelu(&x) }
 }
 
 /// `1 / (1 + exp(-x))`; any shape.
@@ -59,7 +69,30 @@ fn apply(x: &Tensor, activation: Activation) -> Result<Tensor> {
     x.contiguous()?.apply_op1(OfEach(activation))
 }
 
+fn takes_in_place(x: &Tensor) -> bool {
+    on_cpu_in_f32(x) && !x.track_op() && x.is_contiguous()
+}
+
+fn apply_in_place(x: Tensor, activation: Activation) -> Result<Tensor> {
+    x.inplace_op1(&OfEach(activation))?;
+    Ok(x)
+}
+
 struct OfEach(Activation);
+
+impl InplaceOp1 for OfEach {
+    fn name(&self) -> &'static str {
+        CustomOp1::name(self)
+    }
+
+    fn cpu_fwd(&self, storage: &mut CpuStorage, layout: &Layout) -> Result<()> {
+        let (CpuStorage::F32(values), Some((start, end))) = (storage, layout.contiguous_offsets()) else {
+            candle_core::bail!("{} in place takes adjacent f32", CustomOp1::name(self));
+        };
+        self.0.forward_in_place(&mut values[start..end]);
+        Ok(())
+    }
+}
 
 impl CustomOp1 for OfEach {
     fn name(&self) -> &'static str {
@@ -73,7 +106,7 @@ impl CustomOp1 for OfEach {
     }
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let input = f32_slice(storage, layout, self.name())?;
+        let input = f32_slice(storage, layout, CustomOp1::name(self))?;
         let mut output = vec![0.0; input.len()];
         self.0.forward(input, &mut output);
         Ok((CpuStorage::F32(output), layout.shape().clone()))
@@ -141,6 +174,26 @@ mod tests {
         let other = varied(&[3, 5], 4);
         assert_gradient("silu_times of gate", &[3, 5], |gate| silu_times(gate, &other));
         assert_gradient("silu_times of up", &[3, 5], |up| silu_times(&other, up));
+    }
+
+    /// With a gradient to be had, the input stays what it was.
+    #[test]
+    fn in_place_is_the_same() {
+        let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        type Pair = (fn(&Tensor) -> Result<Tensor>, fn(Tensor) -> Result<Tensor>);
+        let pairs: [Pair; 2] = [(gelu_erf, gelu_erf_in_place), (quick_gelu, quick_gelu_in_place)];
+        for (apart, in_place) in pairs {
+            let x = varied(&[5, 63], 1);
+            let expected = values(&apart(&x).unwrap());
+            let middle = x.narrow(0, 1, 3).unwrap();
+            let trained = candle_core::Var::from_tensor(&x).unwrap();
+            assert_eq!(values(&in_place(trained.as_tensor().clone()).unwrap()), expected);
+            assert_eq!(values(&trained), values(&x));
+            assert_eq!(values(&in_place(middle).unwrap()), expected[63..4 * 63]);
+            assert_eq!(values(&x)[63..4 * 63], expected[63..4 * 63], "in the memory of the input");
+        }
+        let half = varied(&[4], 2).to_dtype(candle_core::DType::BF16).unwrap();
+        assert_eq!(gelu_erf_in_place(half).unwrap().dtype(), candle_core::DType::BF16);
     }
 
     #[test]

@@ -29,7 +29,9 @@ mod rotary;
 mod scalar;
 mod softmax;
 
-pub use activation::{gelu_erf, quick_gelu, relu, sigmoid, silu, silu_times};
+pub use activation::{
+    gelu_erf, gelu_erf_in_place, quick_gelu, quick_gelu_in_place, relu, sigmoid, silu, silu_times,
+};
 pub use arranged::arranged_product;
 pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
 pub use convolution::{conv_transpose_2x2, conv_transpose_2x2_rows, conv2d, patch_embedding};
