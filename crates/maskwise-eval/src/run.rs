@@ -229,12 +229,17 @@ fn measure_picture(
     config: &AskConfig,
     content: PictureItems,
 ) -> Result<Vec<Measured>, EvalError> {
-    let mut scene: Option<Scene<'_>> = None;
+    let readable: Vec<&ValidationItem> = content.iter().filter_map(|(_, item)| item.as_ref().ok()).collect();
+    let mut answers = answers(segmenter, config, &readable).into_iter();
     let mut all = Vec::with_capacity(content.len());
     for (index, item) in content {
         let id = item.as_ref().map_or_else(|_| format!("{benchmark} {index}"), |item| item.id.clone());
         let measured = match item {
-            Ok(item) => measure(segmenter, &mut scene, config, index, item),
+            Ok(item) => match answers.next() {
+                Some(Ok(answer)) => measure(index, item, answer),
+                Some(Err(error)) => Err(EvalError::Model { id: id.clone(), source: Box::new(error) }),
+                None => Err(EvalError::Benchmark(format!("`{id}` was not answered"))),
+            },
             Err(error) => Err(EvalError::Dataset(error)),
         };
         all.push(match (measured, config.on_error) {
@@ -246,22 +251,36 @@ fn measure_picture(
     Ok(all)
 }
 
-fn measure<'a>(
-    segmenter: &'a Segmenter,
-    scene: &mut Option<Scene<'a>>,
+/// An answer to each of the items of one picture; those that the model writes are written together.
+fn answers(
+    segmenter: &Segmenter,
     config: &AskConfig,
-    index: usize,
-    item: ValidationItem,
-) -> Result<Measured, EvalError> {
-    let failed = |error| EvalError::Model { id: item.id.clone(), source: Box::new(error) };
-    let mode = config.answers.of(segmenter, &item);
-    let options = AskOptions { mode, max_new_tokens: config.max_new_tokens, ..AskOptions::default() };
-    let scene = match scene {
-        Some(scene) => scene,
-        None => scene.insert(segmenter.look(&item.image).map_err(failed)?),
+    items: &[&ValidationItem],
+) -> Vec<maskwise::Result<Answer>> {
+    let options = |item: &ValidationItem| AskOptions {
+        mode: config.answers.of(segmenter, item),
+        max_new_tokens: config.max_new_tokens,
+        ..AskOptions::default()
     };
-    let answer =
-        scene.ask_with(&item.question, &options, &mut |_| ControlFlow::Continue(())).map_err(failed)?;
+    let ask = |scene: &mut Scene<'_>, item: &ValidationItem| {
+        scene.ask_with(&item.question, &options(item), &mut |_| ControlFlow::Continue(()))
+    };
+    let Some(first) = items.first() else { return Vec::new() };
+    let Ok(mut scene) = segmenter.look(&first.image) else {
+        // Each item has the error for itself.
+        return items.iter().map(|item| ask(&mut segmenter.look(&item.image)?, item)).collect();
+    };
+    match config.answers {
+        AnswerMode::Generated => {
+            let questions: Vec<&str> = items.iter().map(|item| item.question.as_str()).collect();
+            scene.ask_all(&questions, &options(first), &mut |_, _| ControlFlow::Continue(()))
+        }
+        AnswerMode::TeacherForced => items.iter().map(|item| ask(&mut scene, item)).collect(),
+    }
+}
+
+fn measure(index: usize, item: ValidationItem, answer: Answer) -> Result<Measured, EvalError> {
+    let failed = |error| EvalError::Model { id: item.id.clone(), source: Box::new(error) };
     let pairs = match item.instances.is_empty() {
         true => Vec::new(),
         false => {

@@ -130,7 +130,7 @@ pub enum NumericMode {
     #[default]
     Exact,
     /// Rounds otherwise where that is quicker: on processors with AMX, CLIP, SAM's image encoder and the language model round the operands of
-    /// large products to bf16 where they compute in f32. Points, prompts and SAM's mask decoder stay exact.
+    /// large products to bf16 where they compute in f32, and keep their weights so. Points, prompts and SAM's mask decoder stay exact.
     Fast,
 }
 

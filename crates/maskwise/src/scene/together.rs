@@ -17,7 +17,7 @@ impl Scene<'_> {
     /// Where the language model computes in f32 on a processor, its weights in fewer bits or not, up to [`QUESTIONS_TOGETHER`] answers are written
     /// at the same time, so that its weights come from memory once for all of them. They are those that [`Scene::ask_with`] gives, up to the
     /// rounding of products with another number of rows; in [`NumericMode::Fast`](crate::NumericMode::Fast) that is bf16's, since products
-    /// of four rows or more round their operands there, and an answer alone has one row. Elsewhere, where the caller gives the answer, and
+    /// of three rows or more round what they multiply with the weights there, and an answer alone has one row. Elsewhere, where the caller gives the answer, and
     /// where one question is left, they are asked one after the other.
     ///
     /// `on_event` is told which question, by its index, an event is about, and may break off the writing of that answer. Stages that several
