@@ -16,8 +16,11 @@ use std::ops::Range;
 /// Multiplications from which on an f32 product on AVX-512 is worth rearranging the operands.
 const WORTHWHILE: usize = 1 << 17;
 
-/// Steps along the depth, after which a sum is interrupted.
-const INTERRUPT: usize = 16;
+/// Steps along the depth, after which a sum is interrupted: so much of a panel of either side lies in half of a first-level cache.
+const INTERRUPT: usize = 8;
+
+/// Steps of a sum that is not interrupted.
+const SHORT: usize = 16;
 
 /// Lines of either side that are packed at a time (16 MiB), unless a region needs more.
 const CAPACITY: usize = 1 << 18;
@@ -182,7 +185,7 @@ pub(super) fn product(
         Output { values: output.values.as_mut_ptr(), rows: m, columns: n, stride: output.stride, finish };
     let (rows, columns) = (left.panels(), n.div_ceil(WIDTH));
     // Short sums need no room for interrupted ones, so that their regions can be wide.
-    let width = if panel > INTERRUPT * WIDTH { 8 } else { 32 };
+    let width = if panel > SHORT * WIDTH { 8 } else { 32 };
     let right_panel = match right {
         Right::Packed { depth, .. } => kernel.element().panel_lines(depth),
         Right::Matrix(_) => panel,
@@ -190,7 +193,7 @@ pub(super) fn product(
     let work = Work { kernel, output, panel, right_panel, width, share };
     let at_once = (CAPACITY / panel).max(32);
     // A region packs its own rows, which are in the cache then, unless too many regions would pack the same ones.
-    let fused = columns <= width || panel <= INTERRUPT * WIDTH;
+    let fused = columns <= width || panel <= SHORT * WIDTH;
     for rows in ranges(0..rows, if fused { rows } else { at_once }) {
         let lines = if fused { 0 } else { rows.len() * panel };
         with_lines(&LEFT, lines, |lines| {
@@ -272,12 +275,12 @@ impl Work<'_> {
     fn region(&self, left: Left, right: &[Line], rows: Range<usize>, columns: Range<usize>) {
         let tiles = (self.kernel == Kernel::Tiles).then(Tiles::configure);
         let steps = self.panel / WIDTH;
-        let blocks = if steps > INTERRUPT { rows.len() * columns.len() } else { 1 };
-        let own =
-            if matches!(left, Left::Strands(_)) { rows.len() * steps.min(INTERRUPT) * WIDTH } else { 0 };
+        let (length, blocks) =
+            if steps > SHORT { (INTERRUPT, rows.len() * columns.len()) } else { (SHORT, 1) };
+        let own = if matches!(left, Left::Strands(_)) { rows.len() * steps.min(length) * WIDTH } else { 0 };
         with_lines(&REGION, blocks * BLOCK_LINES + own, |lines| {
             let (sums, own) = lines.split_at_mut(blocks * BLOCK_LINES);
-            for depth in ranges(0..steps, INTERRUPT) {
+            for depth in ranges(0..steps, length) {
                 let part = depth.start * WIDTH..depth.end * WIDTH;
                 if let Left::Strands(strands) = left {
                     strands.pack_steps(rows.clone(), depth.clone(), &mut own[..rows.len() * part.len()]);

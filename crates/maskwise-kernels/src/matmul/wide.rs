@@ -45,9 +45,15 @@ pub(super) unsafe fn block(
         for step in 0..steps {
             for depth in 0..DEPTH {
                 // SAFETY: a step is 32 lines of either panel: 16 of the right one hold a depth of 16 columns each, and then 16 more those of
-                // the other columns. Lines are aligned to 64 bytes.
+                // the other columns. Lines are aligned to 64 bytes. A prefetch of any address is sound.
                 let columns = unsafe {
                     let at = right.add(WIDTH * step + depth).cast::<f32>();
+                    // The first rows fetch the right side from the second-level cache for all.
+                    if first == 0 {
+                        let next = at.wrapping_add(16 * WIDTH);
+                        _mm_prefetch::<_MM_HINT_T0>(next.cast());
+                        _mm_prefetch::<_MM_HINT_T0>(next.wrapping_add(16 * DEPTH).cast());
+                    }
                     [_mm512_load_ps(at), _mm512_load_ps(at.add(16 * DEPTH))]
                 };
                 for (row, sums) in sums.iter_mut().enumerate() {
