@@ -237,7 +237,7 @@ fn measure_picture(
         let measured = match item {
             Ok(item) => match answers.next() {
                 Some(Ok(answer)) => measure(index, item, answer),
-                Some(Err(error)) => Err(EvalError::Model { id: id.clone(), source: Box::new(error) }),
+                Some(Err(source)) => Err(EvalError::Model { id: id.clone(), source }),
                 None => Err(EvalError::Benchmark(format!("`{id}` was not answered"))),
             },
             Err(error) => Err(EvalError::Dataset(error)),
@@ -256,24 +256,26 @@ fn answers(
     segmenter: &Segmenter,
     config: &AskConfig,
     items: &[&ValidationItem],
-) -> Vec<maskwise::Result<Answer>> {
+) -> Vec<Result<Answer, Box<maskwise::Error>>> {
     let options = |item: &ValidationItem| AskOptions {
         mode: config.answers.of(segmenter, item),
         max_new_tokens: config.max_new_tokens,
         ..AskOptions::default()
     };
     let ask = |scene: &mut Scene<'_>, item: &ValidationItem| {
-        scene.ask_with(&item.question, &options(item), &mut |_| ControlFlow::Continue(()))
+        scene.ask_with(&item.question, &options(item), &mut |_| ControlFlow::Continue(())).map_err(Box::new)
     };
     let Some(first) = items.first() else { return Vec::new() };
     let Ok(mut scene) = segmenter.look(&first.image) else {
         // Each item has the error for itself.
-        return items.iter().map(|item| ask(&mut segmenter.look(&item.image)?, item)).collect();
+        let look = |item: &ValidationItem| segmenter.look(&item.image).map_err(Box::new);
+        return items.iter().map(|item| ask(&mut look(item)?, item)).collect();
     };
     match config.answers {
         AnswerMode::Generated => {
             let questions: Vec<&str> = items.iter().map(|item| item.question.as_str()).collect();
-            scene.ask_all(&questions, &options(first), &mut |_, _| ControlFlow::Continue(()))
+            let answers = scene.ask_all(&questions, &options(first), &mut |_, _| ControlFlow::Continue(()));
+            answers.into_iter().map(|answer| answer.map_err(Box::new)).collect()
         }
         AnswerMode::TeacherForced => items.iter().map(|item| ask(&mut scene, item)).collect(),
     }

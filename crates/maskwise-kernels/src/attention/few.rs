@@ -175,8 +175,8 @@ impl pulp::WithSimd for Mix<'_> {
                     let powers: [f32; STREAMS] = std::array::from_fn(|index| powers[first + index]);
                     add_products(simd, powers, values, mixed);
                 } else {
-                    for place in first..end {
-                        add_products(simd, [powers[place]], [value(place)], mixed);
+                    for (place, power) in (first..end).zip(&powers[first..]) {
+                        add_products(simd, [*power], [value(place)], mixed);
                     }
                 }
             }
