@@ -31,8 +31,8 @@ pub(crate) fn vectorized_with_fma<R>(work: impl FnOnce(Fma) -> R) -> R {
 
         #[inline(always)]
         fn with_simd<S: pulp::Simd>(self, _: S) -> R {
-            // All vectors that there are beside single numbers come with these instructions.
-            (self.0)(Fma(S::F32_LANES > 1))
+            // Vectors of x86-64 and ARM that are wider than a number come with these instructions.
+            (self.0)(Fma(S::F32_LANES > 1 && cfg!(not(target_arch = "wasm32"))))
         }
     }
 

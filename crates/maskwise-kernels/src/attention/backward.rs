@@ -1,9 +1,9 @@
 //! The backward pass: scores are computed again from the logarithm of each row's sum, which the forward pass keeps.
 
 use super::spans::{Seen, Spans};
-use super::{BLOCK, Inputs, Operands, Shape};
+use super::{BLOCK, Inputs, Operands, Shape, few};
 use crate::elementwise::exp;
-use crate::matmul::{Matrix, MatrixMut, Write, matmul_here, precision, with_precision};
+use crate::matmul::{Matrix, MatrixMut, Precision, Write, matmul_here, precision, with_precision};
 use crate::work::{fold2, is_shared, vectorized, with_scratch};
 use rayon::prelude::*;
 
@@ -118,7 +118,9 @@ fn backward_head(
             for member in 0..shape.group() {
                 let head = key_head * shape.group() + member;
                 let operands = Operands::of(shape, inputs, row, head);
-                operands.scores(shape, first, count, &spans, powers);
+                // As exact as those whose sums the forward pass has left.
+                let precision = if few::pays(shape) { Precision::Highest } else { precision() };
+                with_precision(precision, || operands.scores(shape, first, count, &spans, powers));
                 let token = row * shape.queries + first;
                 let sums = &results.sums[token * shape.heads..(token + count) * shape.heads];
                 vectorized(

@@ -1,5 +1,5 @@
 //! The forward pass of a few queries, as when a token is added to an answer: keys and values pass by once, in the order in which they lie in
-//! memory.
+//! memory. All of it is in f32, whatever the precision of the calling thread.
 
 use super::{Inputs, Shape};
 use crate::dots::{STREAMS, dots};
@@ -15,7 +15,7 @@ const PIECE: usize = 64;
 
 /// Whether queries are few enough for this.
 pub(super) fn pays(shape: &Shape) -> bool {
-    shape.queries <= FEW
+    shape.queries <= FEW && shape.value_dim > 0
 }
 
 /// As [`super::forward`]; the sizes fit each other.
@@ -57,13 +57,15 @@ impl Part {
             values: vec![0.0; rows * shape.value_dim],
         };
         let ranges = inputs.ranges_of(row, shape.queries);
-        let sees = |query: usize, key: usize| {
-            let range = &ranges[query];
-            key < range.prefix as usize || (range.start as usize..range.end as usize).contains(&key)
+        let is_seen = |key: &usize| {
+            ranges.iter().any(|range| {
+                *key < range.prefix as usize || (range.start as usize..range.end as usize).contains(key)
+            })
         };
-        if !(0..shape.queries).any(|query| keys.clone().any(|key| sees(query, key))) {
+        let (Some(first), Some(last)) = (keys.clone().find(is_seen), keys.rev().find(is_seen)) else {
             return part;
-        }
+        };
+        let keys = first..last + 1;
         let mut scores = vec![0.0; rows * keys.len()];
         let query = &inputs.query[row * shape.queries * shape.query_width()..];
         let key = &inputs.key[(row * shape.keys + keys.start) * shape.key_width()..];

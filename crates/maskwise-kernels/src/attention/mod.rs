@@ -1,7 +1,7 @@
 //! Attention over heads that lie side by side in each token's row, forward and backward.
 //!
 //! A block of queries of one head at a time: its scores stay in the second-level cache, keys that no query of the block sees are not
-//! touched, and nothing of the size queries × keys is kept.
+//! touched, and nothing of the size queries × keys is kept. A few queries take the keys in pieces instead, all heads at a time (`few`).
 
 mod backward;
 mod few;
@@ -148,7 +148,7 @@ pub fn forward(shape: &Shape, inputs: Inputs, output: &mut [f32], sums: &mut [f3
     if output.is_empty() {
         return;
     }
-    if shape.value_dim > 0 && few::pays(shape) {
+    if few::pays(shape) {
         return few::forward(shape, &inputs, output, sums);
     }
     if shape.value_dim > 0 && (0..shape.batch).all(|row| heads::pays(inputs.ranges_of(row, queries))) {

@@ -32,7 +32,8 @@ pub(super) fn product(left: Matrix, right: Matrix, output: MatrixMut, scale: f32
         } else {
             sums.chunks_mut(COLUMNS * rows).enumerate().for_each(some);
         }
-        for (row, output) in output.values.chunks_mut(output.stride).take(rows).enumerate() {
+        for (row, output) in output.values.chunks_mut(output.stride.max(right.columns)).take(rows).enumerate()
+        {
             for (output, sum) in output[..right.columns].iter_mut().zip(sums[row..].iter().step_by(rows)) {
                 *output = if write == Write::Add { *output + scale * sum } else { scale * sum };
             }

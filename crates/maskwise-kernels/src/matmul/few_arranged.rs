@@ -48,7 +48,7 @@ pub(super) fn product(
     } else {
         sums.chunks_mut(STREAMS * rows).enumerate().for_each(some);
     }
-    for (row, output) in output.values.chunks_mut(output.stride).take(rows).enumerate() {
+    for (row, output) in output.values.chunks_mut(output.stride.max(n)).take(rows).enumerate() {
         let sums = sums[row..].iter().step_by(rows).flatten();
         for (column, (output, sum)) in output[..n].iter_mut().zip(sums).enumerate() {
             *output = sum + bias.map_or(0.0, |bias| bias[column]);

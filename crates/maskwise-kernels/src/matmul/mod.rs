@@ -1,4 +1,5 @@
-//! Products of f32 matrices behind functions that check every bound: in f32 by the `gemm` crate, or, where the calling thread has
+//! Products of f32 matrices behind functions that check every bound: in f32 by kernels of our own on AVX-512 and for a few rows, otherwise by the `gemm`
+//! crate, or, where the calling thread has
 //! asked for [`Precision::Medium`], of operands rounded to bf16.
 
 #[cfg(target_arch = "x86_64")]

@@ -6,7 +6,7 @@ use maskwise_kernels::matmul::{Matrix, MatrixMut, PackedRight, matmul_packed};
 use std::sync::Arc;
 
 /// `x·weightᵀ + bias` for `x` `[.., in]` in f32 on the CPU, `weight` holding `[in, out]` and `bias` `[out]`: `[.., out]`. `x` is rounded to bf16, as the
-/// weight is. Nothing has a gradient.
+/// weight is, where it has more than two rows. Nothing has a gradient.
 ///
 /// # Errors
 /// When the sizes do not fit each other, or for another type or device.

@@ -15,7 +15,7 @@ pub struct MachineLimits {
     pub bf16_operations: Option<f64>,
     /// Products of bytes on tiles alone, where the processor has them.
     pub int8_operations: Option<f64>,
-    /// Bytes a second of reading 2 GiB in sequence.
+    /// Bytes a second of reading 2 GiB, in several streams on each thread.
     pub read_bandwidth: f64,
 }
 
