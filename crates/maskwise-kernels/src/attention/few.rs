@@ -32,7 +32,7 @@ pub(super) fn forward(shape: &Shape, inputs: &Inputs, output: &mut [f32], sums: 
         tasks.map(part).collect()
     };
     let rows = shape.queries * shape.heads;
-    let outputs = output.chunks_exact_mut(shape.value_dim.max(1) * rows).zip(sums.chunks_exact_mut(rows));
+    let outputs = output.chunks_exact_mut(shape.value_dim * rows).zip(sums.chunks_exact_mut(rows));
     for (row, (output, sums)) in outputs.enumerate() {
         join(&parts[row * pieces..][..pieces], shape.value_dim, output, sums);
     }
@@ -57,11 +57,7 @@ impl Part {
             values: vec![0.0; rows * shape.value_dim],
         };
         let ranges = inputs.ranges_of(row, shape.queries);
-        let is_seen = |key: &usize| {
-            ranges.iter().any(|range| {
-                *key < range.prefix as usize || (range.start as usize..range.end as usize).contains(key)
-            })
-        };
+        let is_seen = |key: &usize| ranges.iter().any(|range| range.sees(*key as u32));
         let (Some(first), Some(last)) = (keys.clone().find(is_seen), keys.rev().find(is_seen)) else {
             return part;
         };
@@ -80,8 +76,7 @@ impl Part {
                     let range = &ranges[row / shape.heads];
                     let scores = &mut scores[row * keys.len()..][..keys.len()];
                     for (score, key) in scores.iter_mut().zip(keys.start as u32..) {
-                        let is_seen = key < range.prefix || (key >= range.start && key < range.end);
-                        *score = if is_seen { *score } else { f32::NEG_INFINITY };
+                        *score = if range.sees(key) { *score } else { f32::NEG_INFINITY };
                     }
                     part.maxima[row] = largest(scores);
                     // Where nothing is seen, -inf stays what it is and its powers are zeros.
@@ -106,6 +101,14 @@ struct Rows<'a> {
     count: usize,
 }
 
+/// The row `[queries, heads]` that comes in place `number`, and its head of the keys: all queries of a head together, whose part of the keys is in
+/// the first-level cache then.
+#[inline(always)]
+fn place_of(shape: &Shape, number: usize) -> (usize, usize) {
+    let (head, query) = (number / shape.queries, number % shape.queries);
+    (query * shape.heads + head, head / shape.group())
+}
+
 /// The scaled scores `[queries, heads, count]` of the first keys.
 struct Score<'a> {
     query: &'a [f32],
@@ -119,28 +122,20 @@ impl pulp::WithSimd for Score<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, simd: S) {
         let Rows { shape, values, count } = self.key;
-        let (width, group) = (shape.key_width(), shape.group());
+        let width = shape.key_width();
         for first in (0..count).step_by(STREAMS) {
             let end = (first + STREAMS).min(count);
             for number in 0..shape.queries * shape.heads {
-                // All queries of a head, whose part of the keys is in the first-level cache then.
-                let (head, query) = (number / shape.queries, number % shape.queries);
-                let (row, key_head) = (query * shape.heads + head, head / group);
+                let (row, key_head) = place_of(shape, number);
                 let query = &self.query[row * shape.dim..][..shape.dim];
                 let scores = &mut self.scores[row * count..][..count];
                 let key = |place: usize| &values[place * width + key_head * shape.dim..][..shape.dim];
-                let mut place = first;
-                while place < end {
-                    if place + 4 <= end {
-                        let dots =
-                            dots(simd, query, std::array::from_fn::<_, 4, _>(|index| key(place + index)));
-                        for (score, dot) in scores[place..].iter_mut().zip(dots) {
-                            *score = shape.scale * dot;
-                        }
-                        place += 4;
-                    } else {
-                        scores[place] = shape.scale * dots(simd, query, [key(place)])[0];
-                        place += 1;
+                if end - first == STREAMS {
+                    let keys: [&[f32]; STREAMS] = std::array::from_fn(|index| key(first + index));
+                    scores[first..end].copy_from_slice(&dots(simd, query, keys).map(|dot| shape.scale * dot));
+                } else {
+                    for (place, score) in (first..end).zip(&mut scores[first..]) {
+                        *score = shape.scale * dots(simd, query, [key(place)])[0];
                     }
                 }
             }
@@ -161,13 +156,11 @@ impl pulp::WithSimd for Mix<'_> {
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, simd: S) {
         let Rows { shape, values, count } = self.value;
-        let (width, group) = (shape.value_width(), shape.group());
+        let width = shape.value_width();
         for first in (0..count).step_by(STREAMS) {
             let end = (first + STREAMS).min(count);
             for number in 0..shape.queries * shape.heads {
-                // All queries of a head, whose part of the keys is in the first-level cache then.
-                let (head, query) = (number / shape.queries, number % shape.queries);
-                let (row, key_head) = (query * shape.heads + head, head / group);
+                let (row, key_head) = place_of(shape, number);
                 let powers = &self.powers[row * count..][..count];
                 let mixed = &mut self.mixed[row * shape.value_dim..][..shape.value_dim];
                 let value =

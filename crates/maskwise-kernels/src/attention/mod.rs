@@ -35,6 +35,12 @@ impl KeyRanges {
         Self { prefix: 0, start: 0, end: end as u32 }
     }
 
+    /// Whether the key of this place is one of them.
+    #[inline(always)]
+    pub fn sees(&self, key: u32) -> bool {
+        key < self.prefix || (key >= self.start && key < self.end)
+    }
+
     /// Every query sees all of `keys`.
     pub fn full(queries: usize, keys: usize) -> Vec<Self> {
         vec![Self::up_to(keys); queries]

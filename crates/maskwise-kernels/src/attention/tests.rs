@@ -6,6 +6,7 @@ fn varied(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|index| ((index * 7919 + seed * 104_729) % 1009) as f32 / 500.0 - 1.0).collect()
 }
 
+/// The definition, apart from [`KeyRanges::sees`].
 fn sees(range: &KeyRanges, key: usize) -> bool {
     key < range.prefix as usize || (range.start as usize..range.end as usize).contains(&key)
 }

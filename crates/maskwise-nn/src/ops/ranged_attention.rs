@@ -78,11 +78,10 @@ fn composed(
     let groups = shape.heads / shape.key_heads;
     let spread = |x: &Tensor| repeat_key_value(&split(x, shape.key_heads)?, groups);
     let rows = ranges.len() / shape.queries.max(1);
-    let sees = |range: &KeyRanges, key: u32| key < range.prefix || (range.start..range.end).contains(&key);
     let keys = shape.keys as u32;
     let mask: Vec<f32> = ranges
         .iter()
-        .flat_map(|range| (0..keys).map(move |key| if sees(range, key) { 0.0 } else { f32::NEG_INFINITY }))
+        .flat_map(|range| (0..keys).map(move |key| if range.sees(key) { 0.0 } else { f32::NEG_INFINITY }))
         .collect();
     let mask = Tensor::from_vec(mask, (rows, 1, shape.queries, shape.keys), query.device())?;
     let mask = mask.to_dtype(query.dtype())?;
