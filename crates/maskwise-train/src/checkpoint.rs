@@ -153,7 +153,15 @@ impl CheckpointFolder {
 pub struct Checkpoints {
     folder: CheckpointFolder,
     keep: usize,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Checkpoints {
+    fn drop(&mut self) {
+        // Closing would not be enough: a process that another thread starts at this moment has a copy of the descriptor until
+        // it runs its program, and a lock ends with the last copy. Unlocking ends it for all.
+        let _ = self.lock.unlock();
+    }
 }
 
 impl Checkpoints {
@@ -175,7 +183,7 @@ impl Checkpoints {
             Err(TryLockError::Error(error)) => return Err(TrainError::io("lock", &lock_path, error)),
             Ok(()) => {}
         }
-        let checkpoints = Self { folder, keep: keep.max(1), _lock: lock };
+        let checkpoints = Self { folder, keep: keep.max(1), lock };
         checkpoints.remove_leftovers()?;
         Ok(checkpoints)
     }
@@ -453,5 +461,22 @@ fn remove_folder(path: &Path) -> Result<(), TrainError> {
 fn sync_folder(path: &Path) {
     if let Ok(folder) = File::open(path) {
         let _ = folder.sync_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Checkpoints;
+
+    #[test]
+    fn a_copy_of_the_descriptor_holds_no_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Checkpoints::open(folder.path(), 1).unwrap();
+        let error = Checkpoints::open(folder.path(), 1).unwrap_err().to_string();
+        assert!(error.contains("another process trains into this folder"), "{error}");
+        let inherited = first.lock.try_clone().unwrap(); // as a process that is being started has it
+        drop(first);
+        Checkpoints::open(folder.path(), 1).unwrap();
+        drop(inherited);
     }
 }
