@@ -6,7 +6,7 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use maskwise_kernels::matmul::{
-    Matrix, MatrixMut, PackedRight, Path, Write, matmul, matmul_here, matmul_packed, matmul_reduced,
+    Epilogue, Matrix, MatrixMut, PackedRight, Path, Write, matmul, matmul_here, matmul_packed, matmul_reduced,
 };
 use std::time::{Duration, Instant};
 
@@ -99,7 +99,7 @@ impl Shape {
                 Way::Reduced(path) => {
                     matmul_reduced(*path, left, right, output, 1.0, Write::Replace, threads > 1);
                 }
-                Way::Packed(right) => matmul_packed(left, right, None, output),
+                Way::Packed(right) => matmul_packed(left, right, Epilogue::default(), output),
             }
         };
         let repeats = (20_000_000 / (m * k * n)).clamp(1, 1000);

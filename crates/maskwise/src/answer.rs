@@ -117,7 +117,7 @@ pub struct Timings {
     pub encode_for_language: f64,
     /// The language model. Of questions that were answered together each has its share of the time, by the tokens of its answer.
     pub answer: f64,
-    /// SAM's image encoder.
+    /// SAM's image encoder; nothing where it ran beside the language model, whose time lasts until both are done then.
     pub encode_for_masks: f64,
     /// Points, prompt encoder, mask decoder, resizing.
     pub masks: f64,

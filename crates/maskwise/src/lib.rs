@@ -39,7 +39,7 @@ pub use device::{DeviceChoice, DtypeChoice, NumericMode, check_instructions};
 pub use embedded::EmbeddedModel;
 pub use error::{Error, Result};
 pub use record::{MaskRecord, Record};
-pub use scene::{AskMode, AskOptions, Event, QUESTIONS_TOGETHER, Scene, Stage, Turn};
+pub use scene::{AskMode, AskOptions, Event, QUESTIONS_TOGETHER, Scene, Stage, THREADS_FOR_BOTH, Turn};
 pub use segmenter::{PointsChoice, Segmenter, SegmenterOptions};
 pub use source::ModelSource;
 

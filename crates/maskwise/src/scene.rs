@@ -1,5 +1,7 @@
+mod beside;
 mod together;
 
+pub use beside::THREADS_FOR_BOTH;
 pub use together::QUESTIONS_TOGETHER;
 
 use crate::answer::{Answer, AnswerMask, DecoderStates, Outcome, Scores, Timings};
@@ -28,6 +30,9 @@ pub enum Event {
     Token(usize),
 }
 
+/// What hears of events, and may break off the writing. It is called on whichever thread writes.
+pub(crate) type OnEvent<'a> = &'a mut (dyn FnMut(Event) -> ControlFlow<()> + Send);
+
 /// The stages of an answer, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -35,7 +40,7 @@ pub enum Stage {
     EncodeForLanguage,
     /// The language model reads the prompt and writes the answer.
     Answer,
-    /// SAM's image encoder. Once per image, and only if a mask is needed.
+    /// SAM's image encoder. Once per image, and only if a mask is needed; nothing is told of it where it runs beside the language model.
     EncodeForMasks,
     /// Points, prompt encoder, mask decoder, resizing.
     Masks,
@@ -101,6 +106,17 @@ struct EmbeddedImage {
     original_size: (usize, usize),
 }
 
+impl EmbeddedImage {
+    fn of(segmenter: &Segmenter, image: &RgbImage) -> Result<Self> {
+        let inputs = segmenter.files.inputs.for_masks(image)?;
+        Ok(Self {
+            embedding: segmenter.compute(|model| model.encode_for_masks(&inputs.pixels))?,
+            input_size: inputs.input_size,
+            original_size: inputs.original_size,
+        })
+    }
+}
+
 /// Prompt and answer as ids, with the state of every position.
 struct Read {
     ids: Vec<i64>,
@@ -142,15 +158,14 @@ impl<'a> Scene<'a> {
 
     /// Asks a question. `on_event` hears of each stage and token, and may break off the writing.
     ///
+    /// With [`THREADS_FOR_BOTH`] threads in the current pool and more, SAM's image encoder runs on a half of them on a processor while the language model writes the
+    /// first answer about the image on the others, since writing waits for memory rather than for processors. An answer without a mask waits for it, too; the
+    /// encoding is kept for the next question.
+    ///
     /// # Errors
     /// When the question is empty, holds a control token or does not fit the context; when the model computes something
     /// that no mask can be made of.
-    pub fn ask_with(
-        &mut self,
-        question: &str,
-        options: &AskOptions,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<Answer> {
+    pub fn ask_with(&mut self, question: &str, options: &AskOptions, on_event: OnEvent) -> Result<Answer> {
         let mut timings = Timings::default();
         let prompt = self.prompt(question, options, None)?;
         self.encode_for_language(&mut timings, on_event)?;
@@ -170,7 +185,7 @@ impl<'a> Scene<'a> {
         question: &str,
         read: Read,
         mut timings: Timings,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
+        on_event: OnEvent,
     ) -> Result<Answer> {
         timings.tokens = read.ids.len() - read.answer_start;
         let positions = self.segmenter.model.seg_positions(&read.ids)?.split_off(read.earlier_segs);
@@ -265,12 +280,7 @@ impl<'a> Scene<'a> {
         Ok(self.beginning.as_mut())
     }
 
-    fn generate(
-        &mut self,
-        prompt: Vec<i64>,
-        options: &AskOptions,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<Read> {
+    fn generate(&mut self, prompt: Vec<i64>, options: &AskOptions, on_event: OnEvent) -> Result<Read> {
         let (segmenter, tokens) = (self.segmenter, self.image_tokens()?.clone());
         let mut written = 0;
         let mut on_token = |_: TokenStep| {
@@ -278,12 +288,16 @@ impl<'a> Scene<'a> {
             on_event(Event::Token(written))
         };
         let most = options.max_new_tokens;
-        let generation = match self.read_beginning(&prompt)? {
+        self.read_beginning(&prompt)?;
+        let mut beginning = self.beginning.take();
+        let generation = self.with_encoding_beside(|| match &mut beginning {
             Some(beginning) => {
                 segmenter.compute(|model| model.generate_after(beginning, &prompt, most, &mut on_token))
             }
             None => segmenter.compute(|model| model.generate(&prompt, &tokens, most, &mut on_token)),
-        }?;
+        });
+        self.beginning = beginning;
+        let generation = generation?;
         self.written(&prompt, generation)
     }
 
@@ -426,11 +440,7 @@ impl<'a> Scene<'a> {
         Ok(self.image_tokens.as_ref().ok_or_else(missing)?)
     }
 
-    fn encode_for_language(
-        &mut self,
-        timings: &mut Timings,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<()> {
+    fn encode_for_language(&mut self, timings: &mut Timings, on_event: OnEvent) -> Result<()> {
         if self.image_tokens.is_none() {
             let start = Instant::now();
             let _ = on_event(Event::Stage(Stage::EncodeForLanguage));
@@ -442,20 +452,11 @@ impl<'a> Scene<'a> {
         Ok(())
     }
 
-    fn encode_for_masks(
-        &mut self,
-        timings: &mut Timings,
-        on_event: &mut dyn FnMut(Event) -> ControlFlow<()>,
-    ) -> Result<()> {
+    fn encode_for_masks(&mut self, timings: &mut Timings, on_event: OnEvent) -> Result<()> {
         if self.embedding.is_none() {
             let start = Instant::now();
             let _ = on_event(Event::Stage(Stage::EncodeForMasks));
-            let inputs = self.segmenter.files.inputs.for_masks(&self.image)?;
-            self.embedding = Some(EmbeddedImage {
-                embedding: self.segmenter.compute(|model| model.encode_for_masks(&inputs.pixels))?,
-                input_size: inputs.input_size,
-                original_size: inputs.original_size,
-            });
+            self.embedding = Some(EmbeddedImage::of(self.segmenter, &self.image)?);
             timings.encode_for_masks = start.elapsed().as_secs_f64();
         }
         Ok(())

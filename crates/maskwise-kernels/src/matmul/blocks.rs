@@ -6,7 +6,8 @@
 
 use super::panels::{Element, Line, Side, Strands, WIDTH};
 use super::tiles::Tiles;
-use super::{Matrix, MatrixMut, Path, Precision, Write, dots, is_shared, precision, wide};
+use super::{Epilogue, Matrix, MatrixMut, Path, Precision, Write, dots, is_shared, precision, wide};
+use crate::elementwise::Activation;
 use rayon::prelude::*;
 use std::arch::asm;
 use std::arch::x86_64::*;
@@ -16,11 +17,12 @@ use std::ops::Range;
 /// Multiplications from which on an f32 product on AVX-512 is worth rearranging the operands.
 const WORTHWHILE: usize = 1 << 17;
 
-/// Steps along the depth, after which a sum is interrupted: so much of a panel of either side lies in half of a first-level cache.
+/// Steps along the depth, after which a sum is interrupted: so much of a panel of either side lies in half of a first-level cache, or, of numbers in three
+/// parts, so much of a region's panels in a second-level one.
 const INTERRUPT: usize = 8;
 
-/// Steps of a sum that is not interrupted.
-const SHORT: usize = 16;
+/// Lines of the panels of a sum that is not interrupted.
+const SHORT: usize = 16 * WIDTH;
 
 /// Lines of either side that are packed at a time (16 MiB), unless a region needs more.
 const CAPACITY: usize = 1 << 18;
@@ -57,14 +59,14 @@ pub(super) struct Finish<'a> {
     pub(super) scale: f32,
     /// Whether they are added to what the output holds.
     pub(super) write: Write,
-    /// A number for each column that is added where the output is overwritten.
-    pub(super) bias: Option<&'a [f32]>,
+    /// What else is done where the output is overwritten.
+    pub(super) epilogue: Epilogue<'a>,
 }
 
 impl Finish<'_> {
-    /// Without a bias.
+    /// Without an epilogue.
     pub(super) fn new(scale: f32, write: Write) -> Self {
-        Self { scale, write, bias: None }
+        Self { scale, write, epilogue: Epilogue::default() }
     }
 }
 
@@ -102,6 +104,8 @@ pub(super) enum Kernel {
     Tiles,
     /// Of operands rounded to bf16, by dot products of AVX-512.
     Dots,
+    /// Of f32 in three parts, on tiles.
+    TilesOfParts,
     /// Of f32, on AVX-512.
     Wide,
 }
@@ -144,12 +148,16 @@ impl Kernel {
 
     /// The kernel for products in f32, where the processor has one.
     pub(super) fn for_f32() -> Option<Self> {
-        (matches!(Path::wished(), Path::Amx | Path::Avx512) && wide::is_available()).then_some(Self::Wide)
+        match Path::wished() {
+            Path::Amx if Path::Amx.is_available() => Some(Self::TilesOfParts),
+            Path::Amx | Path::Avx512 if wide::is_available() => Some(Self::Wide),
+            _ => None,
+        }
     }
 
-    fn is_available(self) -> bool {
+    pub(super) fn is_available(self) -> bool {
         match self {
-            Self::Tiles => Path::Amx.is_available(),
+            Self::Tiles | Self::TilesOfParts => Path::Amx.is_available(),
             Self::Dots => Path::Avx512.is_available(),
             Self::Wide => wide::is_available(),
         }
@@ -158,6 +166,7 @@ impl Kernel {
     pub(super) fn element(self) -> Element {
         match self {
             Self::Tiles | Self::Dots => Element::Bf16,
+            Self::TilesOfParts => Element::Bf16x3,
             Self::Wide => Element::F32,
         }
     }
@@ -175,7 +184,8 @@ pub(super) fn product(
     finish: Finish,
     share: bool,
 ) {
-    assert!(finish.bias.is_none_or(|bias| bias.len() == output.columns && finish.write == Write::Replace));
+    assert!(finish.epilogue.bias.is_none_or(|bias| bias.len() == output.columns));
+    assert!(finish.epilogue.is_none() || finish.write == Write::Replace);
     assert!(kernel.is_available(), "this processor lacks {kernel:?}");
     let (m, k, n) = (output.rows, left.columns, output.columns);
     let share = share && is_shared(m, k, n);
@@ -185,7 +195,7 @@ pub(super) fn product(
         Output { values: output.values.as_mut_ptr(), rows: m, columns: n, stride: output.stride, finish };
     let (rows, columns) = (left.panels(), n.div_ceil(WIDTH));
     // Short sums need no room for interrupted ones, so that their regions can be wide.
-    let width = if panel > SHORT * WIDTH { 8 } else { 32 };
+    let width = if panel > SHORT { 8 } else { 32 };
     let right_panel = match right {
         Right::Packed { depth, .. } => kernel.element().panel_lines(depth),
         Right::Matrix(_) => panel,
@@ -193,7 +203,7 @@ pub(super) fn product(
     let work = Work { kernel, output, panel, right_panel, width, share };
     let at_once = (CAPACITY / panel).max(32);
     // A region packs its own rows, which are in the cache then, unless too many regions would pack the same ones.
-    let fused = columns <= width || panel <= SHORT * WIDTH;
+    let fused = columns <= width || panel <= SHORT;
     for rows in ranges(0..rows, if fused { rows } else { at_once }) {
         let lines = if fused { 0 } else { rows.len() * panel };
         with_lines(&LEFT, lines, |lines| {
@@ -273,15 +283,17 @@ impl Work<'_> {
 
     /// One region of the output; `right` begins with the first of `columns`.
     fn region(&self, left: Left, right: &[Line], rows: Range<usize>, columns: Range<usize>) {
-        let tiles = (self.kernel == Kernel::Tiles).then(Tiles::configure);
-        let steps = self.panel / WIDTH;
+        let tiles = matches!(self.kernel, Kernel::Tiles | Kernel::TilesOfParts).then(Tiles::configure);
+        let step_lines = self.kernel.element().step_lines();
+        let steps = self.panel / step_lines;
         let (length, blocks) =
-            if steps > SHORT { (INTERRUPT, rows.len() * columns.len()) } else { (SHORT, 1) };
-        let own = if matches!(left, Left::Strands(_)) { rows.len() * steps.min(length) * WIDTH } else { 0 };
+            if self.panel > SHORT { (INTERRUPT, rows.len() * columns.len()) } else { (steps, 1) };
+        let own =
+            if matches!(left, Left::Strands(_)) { rows.len() * steps.min(length) * step_lines } else { 0 };
         with_lines(&REGION, blocks * BLOCK_LINES + own, |lines| {
             let (sums, own) = lines.split_at_mut(blocks * BLOCK_LINES);
             for depth in ranges(0..steps, length) {
-                let part = depth.start * WIDTH..depth.end * WIDTH;
+                let part = depth.start * step_lines..depth.end * step_lines;
                 if let Left::Strands(strands) = left {
                     strands.pack_steps(rows.clone(), depth.clone(), &mut own[..rows.len() * part.len()]);
                 }
@@ -314,8 +326,10 @@ impl Work<'_> {
         (row, column): (usize, usize),
         depth: &Range<usize>,
     ) {
-        assert!(left.len() == depth.len() * WIDTH && right.len() == left.len() && sums.len() == BLOCK_LINES);
-        let (resume, is_last) = (depth.start > 0, depth.end * WIDTH == self.panel);
+        let step_lines = self.kernel.element().step_lines();
+        assert!(left.len() == depth.len() * step_lines && right.len() == left.len());
+        assert_eq!(sums.len(), BLOCK_LINES);
+        let (resume, is_last) = (depth.start > 0, depth.end * step_lines == self.panel);
         if is_last {
             self.output.prefetch(row, column);
         }
@@ -332,6 +346,9 @@ impl Work<'_> {
         unsafe {
             let (left, right, steps) = (left.as_ptr(), right.as_ptr(), depth.len());
             match (tiles, self.kernel) {
+                (Some(tiles), Kernel::TilesOfParts) => {
+                    tiles.block_of_parts(left, right, steps, target, stride, resume)
+                }
                 (Some(tiles), _) => tiles.block(left, right, steps, target, stride, resume),
                 (None, Kernel::Wide) => wide::block(left, right, steps, target, stride, resume),
                 (None, _) => dots::block(left, right, steps, target, stride, resume),
@@ -362,26 +379,34 @@ impl Output<'_> {
     /// Whether a block can be written as it is, in full.
     fn takes_blocks(&self, row: usize, column: usize) -> bool {
         self.finish.scale == 1.0
-            && self.finish.bias.is_none()
+            && self.finish.epilogue.is_none()
             && !self.stride.is_multiple_of(512)
             && self.finish.write == Write::Replace
             && (row + 1) * WIDTH <= self.rows
             && (column + 1) * WIDTH <= self.columns
     }
 
-    /// Scales a block of sums and writes or adds what of it lies inside of the output.
+    /// Finishes a block of sums and writes or adds what of it lies inside of the output.
     ///
     /// # Safety
     /// Nobody else reads or writes these elements of the output meanwhile.
     #[allow(unsafe_code)]
     #[target_feature(enable = "avx512f")]
-    unsafe fn finish(&self, sums: &[Line], row: usize, column: usize) {
+    unsafe fn finish(&self, sums: &mut [Line], row: usize, column: usize) {
         assert_eq!(sums.len(), BLOCK_LINES);
         let (first, start) = (row * WIDTH, column * WIDTH);
         let rows = (self.rows - first).min(WIDTH);
         let columns = (self.columns - start).min(WIDTH);
         let masks = [(1_u32 << columns.min(16)) - 1, (1 << columns.saturating_sub(16)) - 1];
-        let scale = _mm512_set1_ps(self.finish.scale);
+        let finish = match self.finish.epilogue {
+            Epilogue { activation: None, .. } => self.finish,
+            Epilogue { bias, activation: Some(activation) } => {
+                let bias = bias.map_or(&[][..], |bias| &bias[start..start + columns]);
+                activate(sums, self.finish.scale, bias, activation);
+                Finish::new(1.0, Write::Replace)
+            }
+        };
+        let scale = _mm512_set1_ps(finish.scale);
         let sums: *const f32 = sums.as_ptr().cast();
         for row in 0..rows {
             for (half, mask) in masks.into_iter().enumerate() {
@@ -392,7 +417,7 @@ impl Output<'_> {
                 // each column, as `product` asserts.
                 unsafe {
                     let sum = _mm512_loadu_ps(sums.add(row * WIDTH + 16 * half));
-                    let value = match (self.finish.write, self.finish.bias) {
+                    let value = match (finish.write, finish.epilogue.bias) {
                         (Write::Add, _) => _mm512_fmadd_ps(sum, scale, _mm512_maskz_loadu_ps(mask, output)),
                         (Write::Replace, Some(bias)) => {
                             let bias = bias.as_ptr().wrapping_add(start + 16 * half);
@@ -405,4 +430,20 @@ impl Output<'_> {
             }
         }
     }
+}
+
+/// Scales a block of sums, adds `bias` (for the first columns, or none) to each row and takes the activation, in their place.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f")]
+fn activate(sums: &mut [Line], scale: f32, bias: &[f32], activation: Activation) {
+    let mut of_columns = [0.0; WIDTH];
+    of_columns[..bias.len()].copy_from_slice(bias);
+    // SAFETY: a line is 64 initialised bytes, 16 f32, aligned to as many, borrowed mutably.
+    let values = unsafe { std::slice::from_raw_parts_mut(sums.as_mut_ptr().cast::<f32>(), sums.len() * 16) };
+    for row in values.as_chunks_mut::<WIDTH>().0 {
+        for (value, bias) in row.iter_mut().zip(&of_columns) {
+            *value = value.mul_add(scale, *bias);
+        }
+    }
+    activation.forward_in_place(values);
 }

@@ -1,11 +1,14 @@
-//! Products of f32 matrices behind functions that check every bound: in f32 by kernels of our own on AVX-512 and for a few rows, otherwise by the `gemm`
-//! crate, or, where the calling thread has
-//! asked for [`Precision::Medium`], of operands rounded to bf16.
+//! Products of f32 matrices behind functions that check every bound: in f32, or, where the calling thread has asked for
+//! [`Precision::Medium`], of operands rounded to bf16.
+//!
+//! Those in f32 are kernels of our own on AMX (of numbers in three parts) and AVX-512 and for a few rows, otherwise the `gemm` crate's.
 
 #[cfg(target_arch = "x86_64")]
 mod blocks;
 #[cfg(target_arch = "x86_64")]
 mod dots;
+#[cfg(all(test, target_arch = "x86_64"))]
+mod exact_tests;
 mod few;
 #[cfg(target_arch = "x86_64")]
 mod few_arranged;
@@ -22,6 +25,7 @@ mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod wide;
 
+use crate::elementwise::Activation;
 #[cfg(target_arch = "x86_64")]
 use blocks::Finish;
 use gemm::Parallelism;
@@ -120,6 +124,21 @@ impl<'a> MatrixMut<'a> {
         Self { values, rows, columns, stride }
     }
 
+    /// The same once more.
+    fn reborrow(&mut self) -> MatrixMut<'_> {
+        MatrixMut { values: self.values, rows: self.rows, columns: self.columns, stride: self.stride }
+    }
+
+    /// The activation of each value, in its place.
+    fn activate(self, activation: Activation) {
+        if self.stride == self.columns {
+            return activation.forward_in_place(&mut self.values[..self.rows * self.columns]);
+        }
+        for values in self.values.chunks_mut(self.stride.max(1)).take(self.rows) {
+            activation.forward_in_place(&mut values[..self.columns]);
+        }
+    }
+
     /// Makes each row equal to this one.
     fn fill_rows(&mut self, row: &[f32]) {
         for values in self.values.chunks_mut(self.stride.max(1)).take(self.rows) {
@@ -156,21 +175,51 @@ pub fn matmul(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write:
     choose(left, right, output, scale, write, true);
 }
 
-/// `output = left · right + bias`, with a number of `bias` for each column, otherwise as [`matmul`].
+/// What becomes of a product before it is written: bias, then activation.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Epilogue<'a> {
+    /// A number for each column that is added.
+    pub bias: Option<&'a [f32]>,
+    /// A function of what is written then.
+    pub activation: Option<Activation>,
+}
+
+impl<'a> Epilogue<'a> {
+    /// With a bias alone, if there is one.
+    pub fn bias(bias: Option<&'a [f32]>) -> Self {
+        Self { bias, activation: None }
+    }
+
+    /// Whether products are written as they are.
+    fn is_none(&self) -> bool {
+        self.bias.is_none() && self.activation.is_none()
+    }
+}
+
+/// `output = activation(left · right + bias)`, otherwise as [`matmul`].
 ///
 /// # Panics
 /// When the sizes do not fit each other.
-pub fn matmul_plus_bias(left: Matrix, right: Matrix, bias: &[f32], mut output: MatrixMut) {
+pub fn matmul_with(left: Matrix, right: Matrix, epilogue: Epilogue, mut output: MatrixMut) {
     let (m, k, n) = sizes(&left, &right, &output);
-    assert_eq!(bias.len(), n, "a bias for {n} columns");
+    assert!(epilogue.bias.is_none_or(|bias| bias.len() == n), "a bias for {n} columns");
     #[cfg(target_arch = "x86_64")]
     if let Some(kernel) = blocks::Kernel::for_sizes(m, k, n) {
         let right = blocks::Right::Matrix(right);
-        let finish = Finish { scale: 1.0, write: Write::Replace, bias: Some(bias) };
+        let finish = Finish { scale: 1.0, write: Write::Replace, epilogue };
         return blocks::product(kernel, left, right, output, finish, true);
     }
-    output.fill_rows(bias);
-    matmul(left, right, output, 1.0, Write::Add);
+    let write = match epilogue.bias {
+        Some(bias) => {
+            output.fill_rows(bias);
+            Write::Add
+        }
+        None => Write::Replace,
+    };
+    matmul(left, right, output.reborrow(), 1.0, write);
+    if let Some(activation) = epilogue.activation {
+        output.activate(activation);
+    }
 }
 
 /// As [`matmul`], on the calling thread.

@@ -6,7 +6,7 @@ use super::blocks::{self, Finish, Kernel, Right};
 use super::few_arranged;
 #[cfg(target_arch = "x86_64")]
 use super::panels::{Element, Line, Side, Strands};
-use super::{Matrix, MatrixMut, Path, Write, check_sizes, exact, is_shared};
+use super::{Epilogue, Matrix, MatrixMut, Path, Write, check_sizes, exact, is_shared};
 
 /// The right side of products in reduced precision, rounded to bf16 and arranged for the processor.
 ///
@@ -133,14 +133,14 @@ pub(crate) fn matmul_packed_leading(
     }
 }
 
-/// `output = left · right`, plus a number of `bias` for each column if there is one, with both operands rounded to bf16, whatever the sizes and the
+/// `output = activation(left · right + bias)` with both operands rounded to bf16, whatever the sizes and the
 /// calling thread's precision; on AVX-512 one or two rows of `left` are not rounded.
 ///
 /// # Panics
 /// When the sizes do not fit each other.
-pub fn matmul_packed(left: Matrix, right: &PackedRight, bias: Option<&[f32]>, mut output: MatrixMut) {
+pub fn matmul_packed(left: Matrix, right: &PackedRight, epilogue: Epilogue, mut output: MatrixMut) {
     let (m, k, n) = check_sizes((left.rows, left.columns), (right.rows, right.columns), &output);
-    let write = if bias.is_some() { Write::Add } else { Write::Replace };
+    let Epilogue { bias, activation } = epilogue;
     match &right.values {
         #[cfg(target_arch = "x86_64")]
         Values::Panels(kernel, lines) => {
@@ -148,21 +148,26 @@ pub fn matmul_packed(left: Matrix, right: &PackedRight, bias: Option<&[f32]>, mu
                 return;
             }
             if m <= few_arranged::FEW && kernel.element() == Element::Bf16 {
-                few_arranged::product(left, lines, Element::Bf16.panel_lines(k), bias, output);
+                few_arranged::product(left, lines, Element::Bf16.panel_lines(k), bias, output.reborrow());
             } else {
                 let right = Right::Packed { lines, depth: right.rows };
-                let finish = Finish { scale: 1.0, write: Write::Replace, bias };
-                blocks::product(*kernel, left, right, output, finish, is_shared(m, k, n));
+                let finish = Finish { scale: 1.0, write: Write::Replace, epilogue };
+                return blocks::product(*kernel, left, right, output, finish, is_shared(m, k, n));
             }
         }
         Values::Rounded { values, row_stride, column_stride } => {
             let (row_stride, column_stride) = (*row_stride, *column_stride);
             let right = Matrix { values, rows: k, columns: n, row_stride, column_stride };
             let left_values = super::reduced::rounded(left);
+            let left = Matrix { values: &left_values, ..left };
+            let write = if bias.is_some() { Write::Add } else { Write::Replace };
             if let Some(bias) = bias {
                 output.fill_rows(bias);
             }
-            exact(Matrix { values: &left_values, ..left }, right, output, 1.0, write, is_shared(m, k, n));
+            exact(left, right, output.reborrow(), 1.0, write, is_shared(m, k, n));
         }
+    }
+    if let Some(activation) = activation {
+        output.activate(activation);
     }
 }

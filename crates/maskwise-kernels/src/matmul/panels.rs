@@ -33,19 +33,30 @@ pub(super) enum Side {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Element {
     Bf16,
+    /// Each f32 as the sum of three bf16: rounded, the rest rounded, and what is left, which is exact. A step has the tiles of the first
+    /// parts, then those of the second and third ones.
+    Bf16x3,
     F32,
 }
 
 impl Element {
     /// Lines of a panel of this depth.
     pub(super) fn panel_lines(self, depth: usize) -> usize {
-        depth.div_ceil(self.depth()) * WIDTH
+        depth.div_ceil(self.depth()) * self.step_lines()
+    }
+
+    /// Lines of a step of a panel.
+    pub(super) fn step_lines(self) -> usize {
+        match self {
+            Self::Bf16 | Self::F32 => WIDTH,
+            Self::Bf16x3 => 3 * WIDTH,
+        }
     }
 
     /// Values along the depth of a step.
     fn depth(self) -> usize {
         match self {
-            Self::Bf16 => WIDTH,
+            Self::Bf16 | Self::Bf16x3 => WIDTH,
             Self::F32 => wide::DEPTH,
         }
     }
@@ -94,7 +105,11 @@ impl<'a> Strands<'a> {
         let length = self.panel_lines();
         let pack = |(index, lines): (usize, &mut [Line])| {
             let first = first + index * AT_ONCE;
-            self.pack_steps(first..first + lines.len() / length, 0..length / WIDTH, lines);
+            self.pack_steps(
+                first..first + lines.len() / length,
+                0..length / self.element.step_lines(),
+                lines,
+            );
         };
         if share {
             lines.par_chunks_mut(AT_ONCE * length).enumerate().for_each(pack);
@@ -114,7 +129,7 @@ impl<'a> Strands<'a> {
             return self.pack_steps_of_f32(panels, steps, lines);
         }
         assert!(super::dots::is_available(), "no AVX-512 BF16");
-        assert_eq!(lines.len(), panels.len() * steps.len() * WIDTH);
+        assert_eq!(lines.len(), panels.len() * steps.len() * self.element.step_lines());
         // SAFETY: the processor has the features that the functions are compiled for.
         unsafe {
             match (self.is_along(), self.is_transposed()) {
@@ -143,10 +158,11 @@ impl<'a> Strands<'a> {
         steps: Range<usize>,
         lines: &mut [Line],
     ) {
-        let length = steps.len() * WIDTH;
+        let step_lines = self.element.step_lines();
+        let length = steps.len() * step_lines;
         if ALONG {
             for (panel, lines) in panels.zip(lines.chunks_exact_mut(length)) {
-                for (step, lines) in steps.clone().zip(lines.chunks_exact_mut(WIDTH)) {
+                for (step, lines) in steps.clone().zip(lines.chunks_exact_mut(step_lines)) {
                     self.pack_step::<ALONG, TRANSPOSED>(panel, step, lines);
                 }
             }
@@ -154,16 +170,35 @@ impl<'a> Strands<'a> {
             // All panels step by step, so that more of each row of memory is used at a time.
             for (index, step) in steps.enumerate() {
                 for (panel, lines) in panels.clone().zip(lines.chunks_exact_mut(length)) {
-                    self.pack_step::<ALONG, TRANSPOSED>(panel, step, &mut lines[index * WIDTH..][..WIDTH]);
+                    let lines = &mut lines[index * step_lines..][..step_lines];
+                    self.pack_step::<ALONG, TRANSPOSED>(panel, step, lines);
                 }
             }
         }
     }
 
-    #[allow(unsafe_code)]
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
     fn pack_step<const ALONG: bool, const TRANSPOSED: bool>(
+        &self,
+        panel: usize,
+        step: usize,
+        lines: &mut [Line],
+    ) {
+        for (part, lines) in lines.chunks_exact_mut(WIDTH).enumerate() {
+            match part {
+                0 => self.pack_part::<ALONG, TRANSPOSED, 0>(panel, step, lines),
+                1 => self.pack_part::<ALONG, TRANSPOSED, 1>(panel, step, lines),
+                _ => self.pack_part::<ALONG, TRANSPOSED, 2>(panel, step, lines),
+            }
+        }
+    }
+
+    /// The tiles of one of the parts of a step.
+    #[allow(unsafe_code)]
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+    fn pack_part<const ALONG: bool, const TRANSPOSED: bool, const PART: usize>(
         &self,
         panel: usize,
         step: usize,
@@ -178,10 +213,10 @@ impl<'a> Strands<'a> {
             // checked, and no more than that many follow `start`.
             let mut tile = unsafe {
                 match (ALONG, strands == 16 && depths == WIDTH) {
-                    (true, true) => along::<true>(start, self.stride, 16, WIDTH),
-                    (true, false) => along::<false>(start, self.stride, strands, depths),
-                    (false, true) => across::<true>(start, self.depth_stride, 16, WIDTH),
-                    (false, false) => across::<false>(start, self.depth_stride, strands, depths),
+                    (true, true) => along::<true, PART>(start, self.stride, 16, WIDTH),
+                    (true, false) => along::<false, PART>(start, self.stride, strands, depths),
+                    (false, true) => across::<true, PART>(start, self.depth_stride, 16, WIDTH),
+                    (false, false) => across::<false, PART>(start, self.depth_stride, strands, depths),
                 }
             };
             if TRANSPOSED {
@@ -229,7 +264,7 @@ pub(super) use sixteen;
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn along<const FULL: bool>(
+unsafe fn along<const FULL: bool, const PART: usize>(
     start: *const f32,
     stride: usize,
     strands: usize,
@@ -246,7 +281,7 @@ unsafe fn along<const FULL: bool>(
                 let (low, high) = if strand < strands { (low, high) } else { (0, 0) };
                 (_mm512_maskz_loadu_ps(low, at), _mm512_maskz_loadu_ps(high, at.wrapping_add(16)))
             };
-            bits(_mm512_cvtne2ps_pbh(high, low))
+            parts::<PART>(high, low)
         }
     })
 }
@@ -259,7 +294,7 @@ unsafe fn along<const FULL: bool>(
 #[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-unsafe fn across<const FULL: bool>(
+unsafe fn across<const FULL: bool, const PART: usize>(
     start: *const f32,
     stride: usize,
     strands: usize,
@@ -289,8 +324,28 @@ unsafe fn across<const FULL: bool>(
         }
     };
     sixteen!(|pair: usize| {
-        _mm512_permutexvar_epi16(interleave, bits(_mm512_cvtne2ps_pbh(at(2 * pair + 1), at(2 * pair))))
+        _mm512_permutexvar_epi16(interleave, parts::<PART>(at(2 * pair + 1), at(2 * pair)))
     })
+}
+
+/// Part number `PART` of 16 and 16 values, rounded to bf16: what earlier parts lack of them, or, of the first one, all.
+#[allow(unsafe_code)]
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn parts<const PART: usize>(mut high: __m512, mut low: __m512) -> __m512i {
+    for _ in 0..PART {
+        let rounded = bits(_mm512_cvtne2ps_pbh(high, low));
+        low = _mm512_sub_ps(low, widened(_mm512_castsi512_si256(rounded)));
+        high = _mm512_sub_ps(high, widened(_mm512_extracti64x4_epi64::<1>(rounded)));
+    }
+    bits(_mm512_cvtne2ps_pbh(high, low))
+}
+
+/// Sixteen bf16 as f32.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn widened(values: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(values)))
 }
 
 /// The first `count` of 16.

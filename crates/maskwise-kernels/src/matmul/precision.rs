@@ -5,7 +5,11 @@ use std::cell::Cell;
 /// How exact products of f32 matrices are, as in PyTorch's `set_float32_matmul_precision`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Precision {
-    /// In f32 throughout.
+    /// As exact as f32.
+    ///
+    /// On tiles each number is the sum of three bf16, and of the nine products of parts those three are left out that are below the
+    /// rounding of f32 (less than 2⁻²³ of the product). An infinity counts as NaN there, and numbers below 2⁻¹⁰⁰ lose digits, since the processor's bf16
+    /// instructions flush subnormal parts.
     #[default]
     Highest,
     /// Large products round both sides to bf16 (to nearest, ties to even) and sum up in f32.

@@ -3,7 +3,7 @@ use half::bf16;
 use proptest::prelude::*;
 use std::ops::Range;
 
-fn varied(count: usize, seed: usize) -> Vec<f32> {
+pub(super) fn varied(count: usize, seed: usize) -> Vec<f32> {
     (0..count).map(|index| ((index * 7919 + seed * 104_729) % 10_007) as f32 / 5000.0 - 1.0).collect()
 }
 
@@ -12,7 +12,7 @@ fn paths() -> impl Iterator<Item = Path> {
 }
 
 /// A matrix with its values, laid out as asked for.
-struct Operand {
+pub(super) struct Operand {
     values: Vec<f32>,
     sizes: (usize, usize),
     extra: usize,
@@ -20,12 +20,12 @@ struct Operand {
 }
 
 impl Operand {
-    fn new(rows: usize, columns: usize, extra: usize, transposed: bool, seed: usize) -> Self {
+    pub(super) fn new(rows: usize, columns: usize, extra: usize, transposed: bool, seed: usize) -> Self {
         let sizes = if transposed { (columns, rows) } else { (rows, columns) };
         Self { values: varied(sizes.0 * (sizes.1 + extra), seed), sizes, extra, transposed }
     }
 
-    fn matrix(&self) -> Matrix<'_> {
+    pub(super) fn matrix(&self) -> Matrix<'_> {
         let (rows, columns) = self.sizes;
         // No more values than the matrix needs, so that a read beyond them is one beyond the slice.
         let stride = columns + self.extra;
@@ -34,24 +34,33 @@ impl Operand {
         if self.transposed { matrix.t() } else { matrix }
     }
 
-    /// The rounded values, row after row.
-    fn rounded(&self) -> Vec<f64> {
+    /// The values, row after row.
+    pub(super) fn values(&self) -> Vec<f32> {
         let Matrix { values, rows, columns, row_stride, column_stride } = self.matrix();
         let at = |index: usize| values[index / columns * row_stride + index % columns * column_stride];
-        (0..rows * columns).map(|index| bf16::from_f32(at(index)).to_f64()).collect()
+        (0..rows * columns).map(at).collect()
+    }
+
+    /// The rounded values, row after row.
+    fn rounded(&self) -> Vec<f64> {
+        self.values().into_iter().map(|value| bf16::from_f32(value).to_f64()).collect()
     }
 }
 
 #[derive(Debug, Clone)]
-struct Case {
-    sizes: (usize, usize, usize),
-    extra: (usize, usize, usize),
-    transposed: (bool, bool),
-    scale: f32,
-    write: Write,
+pub(super) struct Case {
+    pub(super) sizes: (usize, usize, usize),
+    pub(super) extra: (usize, usize, usize),
+    pub(super) transposed: (bool, bool),
+    pub(super) scale: f32,
+    pub(super) write: Write,
 }
 
-fn case(rows: Range<usize>, depth: Range<usize>, columns: Range<usize>) -> impl Strategy<Value = Case> {
+pub(super) fn case(
+    rows: Range<usize>,
+    depth: Range<usize>,
+    columns: Range<usize>,
+) -> impl Strategy<Value = Case> {
     let extra = 0_usize..5;
     (
         (rows, depth, columns),
@@ -182,7 +191,7 @@ fn a_packed_right_side_changes_no_bit() {
                 expected.resize(m * n, 0.0);
                 let packed = PackedRight::for_path(path, right.matrix());
                 let target = MatrixMut::new(&mut output, m, n);
-                matmul_packed(left.matrix(), &packed, bias.as_deref(), target);
+                matmul_packed(left.matrix(), &packed, Epilogue::bias(bias.as_deref()), target);
                 let expected_matrix = MatrixMut::new(&mut expected, m, n);
                 matmul_reduced(path, left.matrix(), right.matrix(), expected_matrix, 1.0, write, true);
                 assert_eq!(output, expected, "{path:?} {m} {k} {n}");
@@ -208,7 +217,7 @@ fn few_rows_with_a_packed_right_side() {
                 let packed = PackedRight::for_path(path, right.matrix());
                 let mut output = varied(m * (n + 1), 3);
                 let target = MatrixMut::strided(&mut output, m, n, n + 1);
-                matmul_packed(left.matrix(), &packed, Some(&bias), target);
+                matmul_packed(left.matrix(), &packed, Epilogue::bias(Some(&bias)), target);
                 for (row, output) in output.chunks(n + 1).enumerate() {
                     for (column, found) in output[..n].iter().enumerate() {
                         let sum: f64 = (0..k).map(|depth| at(row, depth) * rounded[depth * n + column]).sum();
@@ -232,10 +241,43 @@ fn a_bias_is_added_to_each_row() {
             with_precision(precision, || {
                 let (mut output, mut expected) = (varied(m * n, 4), bias.repeat(m));
                 let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
-                matmul_plus_bias(left, right, &bias, MatrixMut::new(&mut output, m, n));
+                matmul_with(left, right, Epilogue::bias(Some(&bias)), MatrixMut::new(&mut output, m, n));
                 matmul(left, right, MatrixMut::new(&mut expected, m, n), 1.0, Write::Add);
                 assert_eq!(output, expected, "{precision:?} {m} {k} {n}");
             });
+        }
+    }
+}
+
+/// An activation is that of the product with its bias.
+#[test]
+fn an_activation_is_taken_of_each_value() {
+    for (m, k, n) in [(0, 3, 2), (3, 0, 2), (1, 40, 70), (2, 129, 65), (37, 129, 65), (300, 700, 96)] {
+        let (left, right, bias) = (varied(m * k, 1), varied(k * n, 2), varied(n, 3));
+        let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
+        for bias in [None, Some(&bias[..])] {
+            for activation in [Activation::GeluErf, Activation::QuickGelu] {
+                let epilogue = Epilogue { bias, activation: Some(activation) };
+                for precision in [Precision::Highest, Precision::Medium] {
+                    with_precision(precision, || {
+                        let (mut output, mut expected) = (varied(m * (n + 3), 4), varied(m * (n + 3), 4));
+                        matmul_with(left, right, epilogue, MatrixMut::strided(&mut output, m, n, n + 3));
+                        let mut target = MatrixMut::strided(&mut expected, m, n, n + 3);
+                        matmul_with(left, right, Epilogue::bias(bias), target.reborrow());
+                        target.activate(activation);
+                        assert_eq!(output, expected, "{precision:?} {m} {k} {n} {bias:?}");
+                    });
+                }
+                for path in paths() {
+                    let packed = PackedRight::for_path(path, right);
+                    let (mut output, mut expected) = (varied(m * n, 4), varied(m * n, 4));
+                    matmul_packed(left, &packed, epilogue, MatrixMut::new(&mut output, m, n));
+                    let target = MatrixMut::new(&mut expected, m, n);
+                    matmul_packed(left, &packed, Epilogue::bias(bias), target);
+                    activation.forward_in_place(&mut expected);
+                    assert_eq!(output, expected, "{path:?} {m} {k} {n}");
+                }
+            }
         }
     }
 }
@@ -252,7 +294,7 @@ fn empty_products_scale_nothing() {
                 assert!(output.iter().all(|&value| value == expected), "{path:?}");
                 let packed = PackedRight::for_path(path, right);
                 let bias = vec![expected; n];
-                matmul_packed(left, &packed, Some(&bias), MatrixMut::new(&mut output, m, n));
+                matmul_packed(left, &packed, Epilogue::bias(Some(&bias)), MatrixMut::new(&mut output, m, n));
                 assert!(output.iter().all(|&value| value == expected), "{path:?}");
             }
         }
@@ -266,7 +308,7 @@ fn packed_sizes_must_fit() {
     let packed = PackedRight::new(Matrix::new(&right, 6, 7));
     let mut output = vec![0.0; 28];
     let output = MatrixMut::new(&mut output, 4, 7);
-    matmul_packed(Matrix::new(&left, 4, 5), &packed, None, output);
+    matmul_packed(Matrix::new(&left, 4, 5), &packed, Epilogue::default(), output);
 }
 
 #[test]

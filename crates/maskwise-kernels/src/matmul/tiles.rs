@@ -171,6 +171,118 @@ impl Tiles {
             );
         }
     }
+
+    /// As [`block`](Self::block), of panels of [three parts](super::panels::Element::Bf16x3), in steps of 32 values with 96 lines. Of the nine products of
+    /// parts, the six are summed up that are not far below the rounding of f32.
+    ///
+    /// # Safety
+    /// As there, with `steps` times 96 lines.
+    #[allow(unsafe_code)]
+    #[inline]
+    pub(super) unsafe fn block_of_parts(
+        &self,
+        left: *const Line,
+        right: *const Line,
+        steps: usize,
+        output: *mut f32,
+        stride: usize,
+        resume: bool,
+    ) {
+        // SAFETY: as of `block`. Each step reads the tiles at 0, 1024, ... 5120 bytes of either panel and moves on by 6144 bytes, 96 lines.
+        unsafe {
+            asm!(
+                "lea {lower}, [{output} + {stride}*8]",
+                "lea {lower}, [{lower} + {stride}*8]",
+                "test {resume:e}, {resume:e}",
+                "jnz 2f",
+                "tilezero tmm0",
+                "tilezero tmm1",
+                "tilezero tmm2",
+                "tilezero tmm3",
+                "jmp 3f",
+                "2:",
+                "tileloadd tmm0, [{output} + {stride}*1]",
+                "tileloadd tmm1, [{output} + {stride}*1 + 64]",
+                "tileloadd tmm2, [{lower} + {stride}*1]",
+                "tileloadd tmm3, [{lower} + {stride}*1 + 64]",
+                "3:",
+                "tileloadd tmm4, [{left} + {line}*1]",
+                "tileloadd tmm6, [{right} + {line}*1 + 4096]",
+                "tileloadd tmm5, [{left} + {line}*1 + 1024]",
+                "tileloadd tmm7, [{right} + {line}*1 + 5120]",
+                // Left part 0 with right part 2, then one side changes its part at a time.
+                "4:",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm6, [{right} + {line}*1 + 2048]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm7, [{right} + {line}*1 + 3072]",
+                // 0 and 1.
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm6, [{right} + {line}*1]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm7, [{right} + {line}*1 + 1024]",
+                // 0 and 0.
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm4, [{left} + {line}*1 + 4096]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm5, [{left} + {line}*1 + 5120]",
+                // 2 and 0.
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm4, [{left} + {line}*1 + 2048]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm5, [{left} + {line}*1 + 3072]",
+                // 1 and 0.
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm6, [{right} + {line}*1 + 2048]",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm7, [{right} + {line}*1 + 3072]",
+                "dec {steps}",
+                "jz 5f",
+                // 1 and 1, and each tile of the next step right after the last use of the one before.
+                "add {left}, 6144",
+                "add {right}, 6144",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tileloadd tmm4, [{left} + {line}*1]",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tileloadd tmm6, [{right} + {line}*1 + 4096]",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tileloadd tmm7, [{right} + {line}*1 + 5120]",
+                "tileloadd tmm5, [{left} + {line}*1 + 1024]",
+                "jmp 4b",
+                "5:",
+                "tdpbf16ps tmm0, tmm4, tmm6",
+                "tdpbf16ps tmm1, tmm4, tmm7",
+                "tdpbf16ps tmm2, tmm5, tmm6",
+                "tdpbf16ps tmm3, tmm5, tmm7",
+                "tilestored [{output} + {stride}*1], tmm0",
+                "tilestored [{output} + {stride}*1 + 64], tmm1",
+                "tilestored [{lower} + {stride}*1], tmm2",
+                "tilestored [{lower} + {stride}*1 + 64], tmm3",
+                left = inout(reg) left => _,
+                right = inout(reg) right => _,
+                steps = inout(reg) steps => _,
+                output = in(reg) output,
+                lower = out(reg) _,
+                stride = in(reg) stride * size_of::<f32>(),
+                line = in(reg) size_of::<Line>(),
+                resume = in(reg) u32::from(resume),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            );
+        }
+    }
 }
 
 impl Drop for Tiles {

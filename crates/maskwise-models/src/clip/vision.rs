@@ -1,7 +1,7 @@
 use super::ClipVisionConfig;
 use candle_core::{Result, Tensor};
 use maskwise_nn::layers::{Conv2d, LayerNorm, Linear};
-use maskwise_nn::ops::{self, KeyRanges};
+use maskwise_nn::ops::{self, Activation, KeyRanges};
 use maskwise_nn::weights::{Loaded, Weights};
 
 /// CLIP's vision transformer up to a chosen layer.
@@ -126,7 +126,7 @@ struct EncoderLayer {
     layer_norm2: LayerNorm,
     fc1: Linear,
     fc2: Linear,
-    exact_gelu: bool,
+    activation: Activation,
 }
 
 impl EncoderLayer {
@@ -141,15 +141,13 @@ impl EncoderLayer {
             layer_norm2: LayerNorm::load(width, epsilon, &weights.pp("layer_norm2"))?,
             fc1: load(width, inner, "mlp.fc1")?,
             fc2: load(inner, width, "mlp.fc2")?,
-            exact_gelu: config.hidden_act == "gelu",
+            activation: if config.hidden_act == "gelu" { Activation::GeluErf } else { Activation::QuickGelu },
         })
     }
 
     fn forward(&self, x: &Tensor) -> Result<Tensor> {
         let x = (x + self.self_attn.forward(&self.layer_norm1.forward(x)?)?)?;
-        let inner = self.fc1.forward(&self.layer_norm2.forward(&x)?)?;
-        let inner =
-            if self.exact_gelu { ops::gelu_erf_in_place(inner)? } else { ops::quick_gelu_in_place(inner)? };
+        let inner = self.fc1.forward_then(&self.layer_norm2.forward(&x)?, self.activation)?;
         &x + self.fc2.forward(&inner)?
     }
 }

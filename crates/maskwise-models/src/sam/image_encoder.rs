@@ -1,7 +1,7 @@
 use crate::error::{ModelError, Result};
 use candle_core::{DType, Tensor};
 use maskwise_nn::layers::{Conv2d, LayerNorm, LayerNorm2d, Linear};
-use maskwise_nn::ops;
+use maskwise_nn::ops::{self, Activation};
 use maskwise_nn::weights::Weights;
 
 type TensorResult = candle_core::Result<Tensor>;
@@ -150,7 +150,7 @@ impl Block {
             }
         };
         let x = (x + attended)?;
-        let inner = ops::gelu_erf_in_place(self.lin1.forward(&self.norm2.forward(&x)?)?)?;
+        let inner = self.lin1.forward_then(&self.norm2.forward(&x)?, Activation::GeluErf)?;
         &x + self.lin2.forward(&inner)?
     }
 }

@@ -1,5 +1,5 @@
 use super::LowRank;
-use crate::ops;
+use crate::ops::{self, Activation};
 use crate::weights::{Loaded, Quantization, Weights};
 use candle_core::{CpuStorage, CustomOp2, D, DType, Device, Layout, Result, Shape, Tensor};
 use maskwise_kernels::gemv;
@@ -113,12 +113,28 @@ impl Linear {
                 ops::with_gradient_to_input(x, weight, bias, |x| self.product_in_bf16(x, weight))?
             }
             Weight::Whole(weight) => ops::linear(x, weight, bias)?,
-            Weight::Arranged(weight) => ops::arranged_product(x, weight, bias)?,
+            Weight::Arranged(weight) => ops::arranged_product(x, weight, bias, None)?,
             Weight::Quantized(weight) => ops::quantized_product(x, weight, bias)?,
         };
         let Some(adapter) = &self.adapter else { return Ok(product) };
         let addition = adapter.forward(&x.reshape(((), x.dim(D::Minus1)?))?)?;
         &product + addition.reshape(product.shape())?
+    }
+
+    /// The activation of [`forward`](Self::forward), taken as the product is written where that is possible.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn forward_then(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        match (&self.weight, &self.bias, &self.adapter) {
+            (Weight::Arranged(weight), bias, None) => {
+                ops::arranged_product(x, weight, bias.as_ref(), Some(activation))
+            }
+            (Weight::Whole(weight), Some(bias), None) if x.dtype() == DType::F32 => {
+                ops::linear_then(x, weight, bias, activation)
+            }
+            _ => ops::activate_in_place(self.forward(x)?, activation),
+        }
     }
 
     fn product_in_bf16(&self, x: &Tensor, weight: &Tensor) -> Result<Tensor> {
@@ -287,6 +303,23 @@ mod tests {
         assert_eq!(values(&arranged), ops::with_precision(ops::Precision::Medium, || values(&whole)));
         if matches!(arranged.weight, Weight::Arranged(_)) {
             assert_ne!(values(&arranged), values(&whole));
+        }
+    }
+
+    /// However the weight is kept, and with an adapter.
+    #[test]
+    fn an_activation_is_that_of_what_the_layer_computes() {
+        let x = varied(&[2, 3, 5], 3);
+        let whole = layer(DType::F32);
+        let mut adapted = whole.clone();
+        let (a, b) = (varied(&[2, 5], 5), varied(&[9, 2], 6));
+        adapted.adapt(LowRank { a, b, scaling: 0.5, dropout: None });
+        let kept = |quantization| whole.clone().quantized(quantization).unwrap();
+        for layer in [&whole, &adapted, &kept(Quantization::Bf16), &kept(Quantization::Int8)] {
+            let apart = ops::gelu_erf(&layer.forward(&x).unwrap()).unwrap();
+            let then = layer.forward_then(&x, Activation::GeluErf).unwrap();
+            let values = |x: Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+            assert_eq!(values(then), values(apart));
         }
     }
 

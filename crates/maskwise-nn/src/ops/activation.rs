@@ -20,16 +20,6 @@ pub fn quick_gelu(x: &Tensor) -> Result<Tensor> {
     x * sigmoid(&super::multiply(x, 1.702)?)?
 }
 
-/// As [`gelu_erf`], in the memory of `x` where it is f32 on the CPU and has no gradient: nothing else may use that.
-pub fn gelu_erf_in_place(x: Tensor) -> Result<Tensor> {
-    if takes_in_place(&x) { apply_in_place(x, Activation::GeluErf) } else { gelu_erf(&x) }
-}
-
-/// As [`quick_gelu`], in the memory of `x` where it is f32 on the CPU and has no gradient: nothing else may use that.
-pub fn quick_gelu_in_place(x: Tensor) -> Result<Tensor> {
-    if takes_in_place(&x) { apply_in_place(x, Activation::QuickGelu) } else { quick_gelu(&x) }
-}
-
 /// `1 / (1 + exp(-x))`; any shape.
 pub fn sigmoid(x: &Tensor) -> Result<Tensor> {
     if on_cpu_in_f32(x) {
@@ -69,13 +59,19 @@ fn apply(x: &Tensor, activation: Activation) -> Result<Tensor> {
     x.contiguous()?.apply_op1(OfEach(activation))
 }
 
-fn takes_in_place(x: &Tensor) -> bool {
-    on_cpu_in_f32(x) && !x.track_op() && x.is_contiguous()
-}
-
-fn apply_in_place(x: Tensor, activation: Activation) -> Result<Tensor> {
-    x.inplace_op1(&OfEach(activation))?;
-    Ok(x)
+/// An activation; in the memory of `x` where it is f32 on the CPU and has no gradient: nothing else may use that.
+pub fn activate_in_place(x: Tensor, activation: Activation) -> Result<Tensor> {
+    if on_cpu_in_f32(&x) && !x.track_op() && x.is_contiguous() {
+        x.inplace_op1(&OfEach(activation))?;
+        return Ok(x);
+    }
+    match activation {
+        Activation::GeluErf => gelu_erf(&x),
+        Activation::QuickGelu => quick_gelu(&x),
+        Activation::Silu => silu(&x),
+        Activation::Sigmoid => sigmoid(&x),
+        Activation::Relu => relu(&x),
+    }
 }
 
 struct OfEach(Activation);
@@ -180,9 +176,16 @@ mod tests {
     #[test]
     fn in_place_is_the_same() {
         let values = |x: &Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
-        type Pair = (fn(&Tensor) -> Result<Tensor>, fn(Tensor) -> Result<Tensor>);
-        let pairs: [Pair; 2] = [(gelu_erf, gelu_erf_in_place), (quick_gelu, quick_gelu_in_place)];
-        for (apart, in_place) in pairs {
+        type Apart = fn(&Tensor) -> Result<Tensor>;
+        let all: [(Apart, Activation); 5] = [
+            (gelu_erf, Activation::GeluErf),
+            (quick_gelu, Activation::QuickGelu),
+            (silu, Activation::Silu),
+            (sigmoid, Activation::Sigmoid),
+            (relu, Activation::Relu),
+        ];
+        for (apart, activation) in all {
+            let in_place = |x| activate_in_place(x, activation);
             let x = varied(&[5, 63], 1);
             let expected = values(&apart(&x).unwrap());
             let middle = x.narrow(0, 1, 3).unwrap();
@@ -193,7 +196,8 @@ mod tests {
             assert_eq!(values(&x)[63..4 * 63], expected[63..4 * 63], "in the memory of the input");
         }
         let half = varied(&[4], 2).to_dtype(candle_core::DType::BF16).unwrap();
-        assert_eq!(gelu_erf_in_place(half).unwrap().dtype(), candle_core::DType::BF16);
+        let half = activate_in_place(half, Activation::GeluErf).unwrap();
+        assert_eq!(half.dtype(), candle_core::DType::BF16);
     }
 
     #[test]

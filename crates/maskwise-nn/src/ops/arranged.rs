@@ -2,15 +2,21 @@
 
 use super::{f32_slice, f32_values, on_cpu_in_f32};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
-use maskwise_kernels::matmul::{Matrix, MatrixMut, PackedRight, matmul_packed};
+use maskwise_kernels::elementwise::Activation;
+use maskwise_kernels::matmul::{Epilogue, Matrix, MatrixMut, PackedRight, matmul_packed};
 use std::sync::Arc;
 
-/// `x·weightᵀ + bias` for `x` `[.., in]` in f32 on the CPU, `weight` holding `[in, out]` and `bias` `[out]`: `[.., out]`. `x` is rounded to bf16, as the
+/// `activation(x·weightᵀ + bias)` for `x` `[.., in]` in f32 on the CPU, `weight` holding `[in, out]` and `bias` `[out]`: `[.., out]`. `x` is rounded to bf16, as the
 /// weight is, where it has more than two rows. Nothing has a gradient.
 ///
 /// # Errors
 /// When the sizes do not fit each other, or for another type or device.
-pub fn arranged_product(x: &Tensor, weight: &Arc<PackedRight>, bias: Option<&Tensor>) -> Result<Tensor> {
+pub fn arranged_product(
+    x: &Tensor,
+    weight: &Arc<PackedRight>,
+    bias: Option<&Tensor>,
+    activation: Option<Activation>,
+) -> Result<Tensor> {
     let outputs = weight.columns();
     if !on_cpu_in_f32(x)
         || x.dim(D::Minus1)? != weight.rows()
@@ -24,12 +30,13 @@ pub fn arranged_product(x: &Tensor, weight: &Arc<PackedRight>, bias: Option<&Ten
         );
     }
     let bias = bias.map(f32_values).transpose()?.map(|bias| bias.to_vec());
-    x.contiguous()?.apply_op1_no_bwd(&ArrangedProduct { weight: weight.clone(), bias })
+    x.contiguous()?.apply_op1_no_bwd(&ArrangedProduct { weight: weight.clone(), bias, activation })
 }
 
 struct ArrangedProduct {
     weight: Arc<PackedRight>,
     bias: Option<Vec<f32>>,
+    activation: Option<Activation>,
 }
 
 impl CustomOp1 for ArrangedProduct {
@@ -47,7 +54,8 @@ impl CustomOp1 for ArrangedProduct {
         let rows = shape.iter().rev().skip(1).product();
         let mut output = vec![0.0; rows * outputs];
         let target = MatrixMut::new(&mut output, rows, outputs);
-        matmul_packed(Matrix::new(x, rows, inputs), &self.weight, self.bias.as_deref(), target);
+        let epilogue = Epilogue { bias: self.bias.as_deref(), activation: self.activation };
+        matmul_packed(Matrix::new(x, rows, inputs), &self.weight, epilogue, target);
         Ok((CpuStorage::F32(output), Shape::from(shape)))
     }
 }

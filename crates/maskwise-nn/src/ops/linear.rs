@@ -1,9 +1,12 @@
-use super::{f32_slice, f32_tensor, f32_values, on_cpu_in_f32, product, product_plus_bias};
+use super::{
+    activate_in_place, f32_slice, f32_tensor, f32_values, on_cpu_in_f32, product, product_plus_bias,
+};
 use candle_core::backend::BackendStorage;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, Layout, MetalStorage, Result, Shape, Tensor,
 };
-use maskwise_kernels::matmul::{Matrix, MatrixMut, Write, matmul, matmul_plus_bias};
+use maskwise_kernels::elementwise::Activation;
+use maskwise_kernels::matmul::{Epilogue, Matrix, MatrixMut, Write, matmul, matmul_with};
 use maskwise_kernels::norms::sum_rows;
 
 /// `x·weightᵀ + bias` for `x` `[.., in]`, `weight` `[out, in]` and `bias` `[out]`: `[.., out]`.
@@ -25,8 +28,8 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     if on_cpu_in_f32(x) && on_cpu_in_f32(weight) && bias.is_none_or(on_cpu_in_f32) {
         let (x, weight) = (x.contiguous()?, weight.contiguous()?);
         return match bias {
-            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear),
-            None => x.apply_op2(&weight, Linear),
+            Some(bias) => x.apply_op3(&weight, &bias.contiguous()?, Linear::default()),
+            None => x.apply_op2(&weight, Linear::default()),
         };
     }
     let mut shape = x.dims().to_vec();
@@ -44,6 +47,20 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tens
     with_gradient_to_input(x, weight, bias, forward)
 }
 
+/// The activation of [`linear`], with a bias. In f32 on the CPU, where nothing has a gradient, it is taken as the product is written.
+///
+/// # Errors
+/// As [`linear`].
+pub fn linear_then(x: &Tensor, weight: &Tensor, bias: &Tensor, activation: Activation) -> Result<Tensor> {
+    let fits = x.dim(D::Minus1)? == weight.dim(D::Minus1)? && bias.dims() == [weight.dim(0)?];
+    let takes = |tensor: &Tensor| on_cpu_in_f32(tensor) && !tensor.track_op();
+    if !fits || ![x, weight, bias].into_iter().all(takes) {
+        return activate_in_place(linear(x, weight, Some(bias))?, activation);
+    }
+    let op = Linear { activation: Some(activation) };
+    x.contiguous()?.apply_op3_no_bwd(&weight.contiguous()?, &bias.contiguous()?, &op)
+}
+
 /// `forward(x)`, a linear layer of `weight` `[out, in]`; where weight and bias are not trained, only the gradient of `x` is computed.
 pub(crate) fn with_gradient_to_input(
     x: &Tensor,
@@ -59,7 +76,11 @@ pub(crate) fn with_gradient_to_input(
     x.apply_op2(&result, Frozen { weight: weight.clone() })
 }
 
-struct Linear;
+#[derive(Default)]
+struct Linear {
+    /// Only where nothing has a gradient.
+    activation: Option<Activation>,
+}
 
 impl Linear {
     fn forward(
@@ -78,10 +99,8 @@ impl Linear {
         let weight = Matrix::new(f32_slice(weight.0, weight.1, "linear")?, outputs, inputs);
         let mut output = vec![0.0; rows * outputs];
         let target = MatrixMut::new(&mut output, rows, outputs);
-        match bias {
-            Some(bias) => matmul_plus_bias(x, weight.t(), bias, target),
-            None => matmul(x, weight.t(), target, 1.0, Write::Replace),
-        }
+        let epilogue = Epilogue { bias, activation: self.activation };
+        matmul_with(x, weight.t(), epilogue, target);
         Ok((CpuStorage::F32(output), Shape::from(shape)))
     }
 
@@ -289,7 +308,27 @@ mod tests {
     }
 
     #[test]
+    fn an_activation_is_that_of_the_product() {
+        let (x, weight, bias) = (varied(&[2, 33, 65], 1), varied(&[70, 65], 2), varied(&[70], 3));
+        let values = |x: Tensor| x.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+        for activation in [Activation::GeluErf, Activation::QuickGelu] {
+            let apart = activate_in_place(linear(&x, &weight, Some(&bias)).unwrap(), activation).unwrap();
+            let fused = linear_then(&x, &weight, &bias, activation).unwrap();
+            assert_eq!(fused.dims(), &[2, 33, 70]);
+            assert_eq!(values(fused), values(apart.clone()));
+            let trained = Var::from_tensor(&x).unwrap();
+            let found = linear_then(&trained, &weight, &bias, activation).unwrap();
+            assert!(found.sum_all().unwrap().backward().unwrap().get(&trained).is_some());
+            assert_eq!(values(found), values(apart));
+        }
+    }
+
+    #[test]
     fn sizes_that_do_not_fit_are_an_error() {
+        assert!(
+            linear_then(&varied(&[2, 3], 1), &varied(&[4, 5], 2), &varied(&[4], 3), Activation::GeluErf)
+                .is_err()
+        );
         assert!(linear(&varied(&[2, 3], 1), &varied(&[4, 5], 2), None).is_err());
         assert!(linear(&varied(&[2, 5], 1), &varied(&[4, 5], 2), Some(&varied(&[5], 3))).is_err());
     }

@@ -29,16 +29,15 @@ mod rotary;
 mod scalar;
 mod softmax;
 
-pub use activation::{
-    gelu_erf, gelu_erf_in_place, quick_gelu, quick_gelu_in_place, relu, sigmoid, silu, silu_times,
-};
+pub use activation::{activate_in_place, gelu_erf, quick_gelu, relu, sigmoid, silu, silu_times};
 pub use arranged::arranged_product;
 pub use attention::{AdjustScores, attention, causal_mask, repeat_key_value};
 pub use convolution::{conv_transpose_2x2, conv_transpose_2x2_rows, conv2d, patch_embedding};
-pub use linear::linear;
 pub(crate) use linear::with_gradient_to_input;
+pub use linear::{linear, linear_then};
 pub use losses::{cross_entropy, mask_losses};
 pub use maskwise_kernels::attention::KeyRanges;
+pub use maskwise_kernels::elementwise::Activation;
 pub use maskwise_kernels::matmul::{Precision, with_precision};
 pub use matmul::matmul;
 pub use normalization::{layer_norm, layer_norm_2d, rms_norm};

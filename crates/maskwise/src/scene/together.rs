@@ -27,7 +27,7 @@ impl Scene<'_> {
         &mut self,
         questions: &[S],
         options: &AskOptions,
-        on_event: &mut dyn FnMut(usize, Event) -> ControlFlow<()>,
+        on_event: &mut (dyn FnMut(usize, Event) -> ControlFlow<()> + Send),
     ) -> Vec<Result<Answer>> {
         let mut answers = Vec::with_capacity(questions.len());
         for group in questions.chunks(QUESTIONS_TOGETHER) {
@@ -51,7 +51,7 @@ impl Scene<'_> {
         &mut self,
         questions: &[&str],
         options: &AskOptions,
-        on_event: &mut dyn FnMut(usize, Event) -> ControlFlow<()>,
+        on_event: &mut (dyn FnMut(usize, Event) -> ControlFlow<()> + Send),
     ) -> Result<BTreeMap<usize, (Read, Timings)>> {
         let segmenter = self.segmenter;
         if options.mode != AskMode::Generate || !segmenter.model.writes_together() {
@@ -68,15 +68,19 @@ impl Scene<'_> {
         self.encode_for_language(&mut timings, &mut |event| on_event(*first, event))?;
         let start = Instant::now();
         let _ = on_event(*first, Event::Stage(Stage::Answer));
-        let Some(beginning) = self.read_beginning(prompt)? else { return Ok(BTreeMap::new()) };
+        self.read_beginning(prompt)?;
+        let Some(mut beginning) = self.beginning.take() else { return Ok(BTreeMap::new()) };
         let mut tokens = vec![0; prompts.len()];
         let on_token = &mut |place: usize, _: TokenStep| {
             tokens[place] += 1;
             on_event(indices[place], Event::Token(tokens[place]))
         };
         let most = options.max_new_tokens;
-        let generations =
-            segmenter.compute(|model| model.generate_together_after(beginning, &prompts, most, on_token))?;
+        let generations = self.with_encoding_beside(|| {
+            segmenter.compute(|model| model.generate_together_after(&mut beginning, &prompts, most, on_token))
+        });
+        self.beginning = Some(beginning);
+        let generations = generations?;
         let seconds = start.elapsed().as_secs_f64() / tokens.iter().sum::<usize>() as f64;
 
         let mut written = BTreeMap::new();
