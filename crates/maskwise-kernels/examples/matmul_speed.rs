@@ -6,7 +6,8 @@
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use maskwise_kernels::matmul::{
-    Epilogue, Matrix, MatrixMut, PackedRight, Path, Write, matmul, matmul_here, matmul_packed, matmul_reduced,
+    Epilogue, Matrix, MatrixMut, PackedRight, Path, Write, matmul, matmul_here, matmul_reduced,
+    product_packed,
 };
 use std::time::{Duration, Instant};
 
@@ -99,7 +100,9 @@ impl Shape {
                 Way::Reduced(path) => {
                     matmul_reduced(*path, left, right, output, 1.0, Write::Replace, threads > 1);
                 }
-                Way::Packed(right) => matmul_packed(left, right, Epilogue::default(), output),
+                Way::Packed(right) => {
+                    std::hint::black_box(product_packed(left, right, Epilogue::default()));
+                }
             }
         };
         let repeats = (20_000_000 / (m * k * n)).clamp(1, 1000);

@@ -12,6 +12,8 @@ use rayon::prelude::*;
 use std::arch::asm;
 use std::arch::x86_64::*;
 use std::cell::Cell;
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Multiplications from which on an f32 product on AVX-512 is worth rearranging the operands.
@@ -70,6 +72,35 @@ impl Finish<'_> {
     }
 }
 
+/// Memory for a product: rows of adjacent values.
+pub(super) struct Target<'a> {
+    values: *mut f32,
+    rows: usize,
+    columns: usize,
+    stride: usize,
+    is_initialised: bool,
+    _borrowed: PhantomData<&'a mut [f32]>,
+}
+
+impl<'a> Target<'a> {
+    /// Memory without values, for one row after the other.
+    ///
+    /// # Panics
+    /// When it is too short.
+    pub(super) fn uninitialised(values: &'a mut [MaybeUninit<f32>], rows: usize, columns: usize) -> Self {
+        super::check(values.len(), rows, columns, columns);
+        let values = values.as_mut_ptr().cast();
+        Self { values, rows, columns, stride: columns, is_initialised: false, _borrowed: PhantomData }
+    }
+}
+
+impl<'a> From<MatrixMut<'a>> for Target<'a> {
+    fn from(MatrixMut { values, rows, columns, stride }: MatrixMut<'a>) -> Self {
+        let values = values.as_mut_ptr();
+        Self { values, rows, columns, stride, is_initialised: true, _borrowed: PhantomData }
+    }
+}
+
 /// Where a product goes, and how.
 #[derive(Clone, Copy)]
 struct Output<'a> {
@@ -80,7 +111,7 @@ struct Output<'a> {
     finish: Finish<'a>,
 }
 
-// SAFETY: the pointer is to a slice that a `MatrixMut` borrows mutably for as long as an `Output` lives; threads write different
+// SAFETY: the pointer is to memory that a `Target` borrows mutably for as long as an `Output` lives; threads write different
 // elements of it.
 #[allow(unsafe_code)]
 unsafe impl Send for Output<'_> {}
@@ -172,27 +203,28 @@ impl Kernel {
     }
 }
 
-/// The product by `kernel`. The sizes fit each other and are not zero.
+/// The product by `kernel`; every element of `target` is written. The sizes fit each other and are not zero.
 ///
 /// # Panics
-/// When the processor lacks the instructions.
+/// When the processor lacks the instructions, or for adding to memory without values.
 pub(super) fn product(
     kernel: Kernel,
     left: Matrix,
     right: Right,
-    output: MatrixMut,
+    target: Target,
     finish: Finish,
     share: bool,
 ) {
-    assert!(finish.epilogue.bias.is_none_or(|bias| bias.len() == output.columns));
+    let Target { values, rows: m, columns: n, stride, is_initialised, .. } = target;
+    assert!(is_initialised || finish.write == Write::Replace);
+    assert!(m > 0 && n > 0 && left.columns > 0);
+    assert!(finish.epilogue.bias.is_none_or(|bias| bias.len() == n));
     assert!(finish.epilogue.is_none() || finish.write == Write::Replace);
     assert!(kernel.is_available(), "this processor lacks {kernel:?}");
-    let (m, k, n) = (output.rows, left.columns, output.columns);
-    let share = share && is_shared(m, k, n);
+    let share = share && is_shared(m, left.columns, n);
     let left = Strands::new(left, Side::Left, kernel.element());
     let panel = left.panel_lines();
-    let output =
-        Output { values: output.values.as_mut_ptr(), rows: m, columns: n, stride: output.stride, finish };
+    let output = Output { values, rows: m, columns: n, stride, finish };
     let (rows, columns) = (left.panels(), n.div_ceil(WIDTH));
     // Short sums need no room for interrupted ones, so that their regions can be wide.
     let width = if panel > SHORT { 8 } else { 32 };
@@ -224,6 +256,27 @@ pub(super) fn product(
             }
         });
     }
+}
+
+/// The product in memory of its own, of `columns` columns, row after row. As of [`product`], sizes fit each other and are not zero.
+///
+/// # Panics
+/// As there.
+#[allow(unsafe_code)]
+pub(super) fn filled(
+    kernel: Kernel,
+    left: Matrix,
+    right: Right,
+    columns: usize,
+    epilogue: Epilogue,
+) -> Vec<f32> {
+    let length = left.rows * columns;
+    let mut values = Vec::with_capacity(length);
+    let target = Target::uninitialised(values.spare_capacity_mut(), left.rows, columns);
+    product(kernel, left, right, target, Finish { epilogue, ..Finish::new(1.0, Write::Replace) }, true);
+    // SAFETY: there is room for as many, and `product` has written all of them.
+    unsafe { values.set_len(length) };
+    values
 }
 
 fn ranges(whole: Range<usize>, length: usize) -> impl Iterator<Item = Range<usize>> {
@@ -413,7 +466,7 @@ impl Output<'_> {
                 let mask = mask as u16;
                 let output = self.values.wrapping_add((first + row) * self.stride + start + 16 * half);
                 // SAFETY: `sums` are 32 rows of 32 values. Rows are limited and columns masked to those of the output, whose
-                // elements (row, column) all lie inside of the slice, as the constructor of `MatrixMut` has checked; there is a bias for
+                // elements (row, column) all lie inside of its memory, as the constructors of `MatrixMut` and `Target` have checked; they are read only where they have values; there is a bias for
                 // each column, as `product` asserts.
                 unsafe {
                     let sum = _mm512_loadu_ps(sums.add(row * WIDTH + 16 * half));

@@ -23,7 +23,7 @@ fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
         let length = (m - 1) * stride + n;
         let matrix = MatrixMut::strided(&mut output[..length], m, n, stride);
         let finish = Finish::new(case.scale, case.write);
-        blocks::product(kernel, left.matrix(), Right::Matrix(right.matrix()), matrix, finish, share);
+        blocks::product(kernel, left.matrix(), Right::Matrix(right.matrix()), matrix.into(), finish, share);
         for (index, (&found, &before)) in output.iter().zip(&before).enumerate() {
             let (row, column) = (index / stride, index % stride);
             if column >= n {
@@ -90,7 +90,7 @@ fn single_terms_are_as_exact_as_f32() {
         let target = MatrixMut::new(&mut output, count, count);
         let (column, row) = (Matrix::new(&left, count, 1), Matrix::new(&right, 1, count));
         let finish = Finish::new(1.0, Write::Replace);
-        blocks::product(kernel, column, Right::Matrix(row), target, finish, false);
+        blocks::product(kernel, column, Right::Matrix(row), target.into(), finish, false);
         for (index, &found) in output.iter().enumerate() {
             let expected = f64::from(left[index / count]) * f64::from(right[index % count]);
             if expected.abs() < 2_f64.powi(-100) {
@@ -112,7 +112,7 @@ fn what_is_not_finite_stays_so() {
         let mut output = vec![0.0; 40 * 40];
         let (left, right) = (Matrix::new(&left, 40, 40), Matrix::new(&right, 40, 40));
         let (target, finish) = (MatrixMut::new(&mut output, 40, 40), Finish::new(1.0, Write::Replace));
-        blocks::product(kernel, left, Right::Matrix(right), target, finish, false);
+        blocks::product(kernel, left, Right::Matrix(right), target.into(), finish, false);
         assert!(output[0].is_nan(), "{kernel:?}");
         assert!(!output[40].is_finite(), "{kernel:?}");
         assert_eq!(output[80], 40.0, "{kernel:?}");
@@ -134,7 +134,7 @@ fn the_number_of_threads_changes_no_bit() {
                     kernel,
                     left,
                     Right::Matrix(right),
-                    target,
+                    target.into(),
                     Finish::new(0.7, Write::Add),
                     true,
                 );

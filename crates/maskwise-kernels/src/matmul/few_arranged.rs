@@ -1,7 +1,7 @@
 //! Products of a few f32 rows with a matrix that was rounded to bf16 and arranged for many: what matters is how fast it is read.
 
 use super::panels::{Line, WIDTH};
-use super::{Matrix, MatrixMut, is_shared};
+use super::{Matrix, MatrixMut, Write, is_shared};
 use rayon::prelude::*;
 use std::arch::x86_64::*;
 
@@ -10,22 +10,15 @@ pub(super) const FEW: usize = 2;
 /// Panels that are read side by side: a processor fetches several streams faster than one.
 const STREAMS: usize = 4;
 
-/// `output = left · right + bias`, of which only the right side is rounded; `lines` are the panels of it, one after the other. The sizes fit each
+/// `output = left · right`, or added to it, of which only the right side is rounded; `lines` are the panels of it, one after the other. The sizes fit each
 /// other, and there are rows and columns.
 ///
 /// # Panics
 /// Without AVX-512, or when there are other than `panel_lines` for every 32 columns.
-pub(super) fn product(
-    left: Matrix,
-    lines: &[Line],
-    panel_lines: usize,
-    bias: Option<&[f32]>,
-    output: MatrixMut,
-) {
+pub(super) fn product(left: Matrix, lines: &[Line], panel_lines: usize, output: MatrixMut, write: Write) {
     assert!(is_x86_feature_detected!("avx512f"), "no AVX-512");
     let (rows, k, n) = (left.rows, left.columns, output.columns);
     assert!(k <= panel_lines && lines.len() == n.div_ceil(WIDTH) * panel_lines);
-    assert!(bias.is_none_or(|bias| bias.len() == n));
     let mut padded = vec![0.0; rows * panel_lines];
     for (number, row) in padded.chunks_exact_mut(panel_lines.max(1)).enumerate() {
         for (depth, value) in row[..k].iter_mut().enumerate() {
@@ -50,8 +43,8 @@ pub(super) fn product(
     }
     for (row, output) in output.values.chunks_mut(output.stride.max(n)).take(rows).enumerate() {
         let sums = sums[row..].iter().step_by(rows).flatten();
-        for (column, (output, sum)) in output[..n].iter_mut().zip(sums).enumerate() {
-            *output = sum + bias.map_or(0.0, |bias| bias[column]);
+        for (output, sum) in output[..n].iter_mut().zip(sums) {
+            *output = if write == Write::Add { *output + sum } else { *sum };
         }
     }
 }

@@ -32,7 +32,7 @@ use gemm::Parallelism;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use tiles::Tiles;
 
-pub use packed::{PackedRight, matmul_packed};
+pub use packed::{PackedRight, product_packed};
 pub(crate) use packed::{matmul_packed_leading, packs};
 pub use path::Path;
 pub use precision::{Precision, precision, set_precision, with_precision};
@@ -123,28 +123,6 @@ impl<'a> MatrixMut<'a> {
         assert!(rows <= 1 || stride >= columns, "rows of {columns} overlap at a stride of {stride}");
         Self { values, rows, columns, stride }
     }
-
-    /// The same once more.
-    fn reborrow(&mut self) -> MatrixMut<'_> {
-        MatrixMut { values: self.values, rows: self.rows, columns: self.columns, stride: self.stride }
-    }
-
-    /// The activation of each value, in its place.
-    fn activate(self, activation: Activation) {
-        if self.stride == self.columns {
-            return activation.forward_in_place(&mut self.values[..self.rows * self.columns]);
-        }
-        for values in self.values.chunks_mut(self.stride.max(1)).take(self.rows) {
-            activation.forward_in_place(&mut values[..self.columns]);
-        }
-    }
-
-    /// Makes each row equal to this one.
-    fn fill_rows(&mut self, row: &[f32]) {
-        for values in self.values.chunks_mut(self.stride.max(1)).take(self.rows) {
-            values[..self.columns].copy_from_slice(row);
-        }
-    }
 }
 
 fn check(length: usize, rows: usize, columns: usize, stride: usize) {
@@ -196,30 +174,38 @@ impl<'a> Epilogue<'a> {
     }
 }
 
-/// `output = activation(left · right + bias)`, otherwise as [`matmul`].
+/// `activation(left · right + bias)`, row after row in memory of its own, otherwise as [`matmul`].
 ///
 /// # Panics
 /// When the sizes do not fit each other.
-pub fn matmul_with(left: Matrix, right: Matrix, epilogue: Epilogue, mut output: MatrixMut) {
-    let (m, k, n) = sizes(&left, &right, &output);
-    assert!(epilogue.bias.is_none_or(|bias| bias.len() == n), "a bias for {n} columns");
+pub fn product_with(left: Matrix, right: Matrix, epilogue: Epilogue) -> Vec<f32> {
+    let (m, k, n) = check_sizes((left.rows, left.columns), (right.rows, right.columns));
     #[cfg(target_arch = "x86_64")]
     if let Some(kernel) = blocks::Kernel::for_sizes(m, k, n) {
-        let right = blocks::Right::Matrix(right);
-        let finish = Finish { scale: 1.0, write: Write::Replace, epilogue };
-        return blocks::product(kernel, left, right, output, finish, true);
+        return blocks::filled(kernel, left, blocks::Right::Matrix(right), n, epilogue);
     }
-    let write = match epilogue.bias {
+    step_by_step(m, n, epilogue, |output, write| matmul(left, right, output, 1.0, write))
+}
+
+/// What `multiply` writes or adds, with bias and activation before and after it.
+fn step_by_step(
+    rows: usize,
+    columns: usize,
+    epilogue: Epilogue,
+    multiply: impl FnOnce(MatrixMut, Write),
+) -> Vec<f32> {
+    let (mut values, write) = match epilogue.bias {
         Some(bias) => {
-            output.fill_rows(bias);
-            Write::Add
+            assert_eq!(bias.len(), columns, "a bias for {columns} columns");
+            (bias.repeat(rows), Write::Add)
         }
-        None => Write::Replace,
+        None => (vec![0.0; rows * columns], Write::Replace),
     };
-    matmul(left, right, output.reborrow(), 1.0, write);
+    multiply(MatrixMut::new(&mut values, rows, columns), write);
     if let Some(activation) = epilogue.activation {
-        output.activate(activation);
+        activation.forward_in_place(&mut values);
     }
+    values
 }
 
 /// As [`matmul`], on the calling thread.
@@ -239,15 +225,16 @@ fn choose(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Wri
 }
 
 /// The sizes of a product, rows, depth and columns, if they fit each other.
-fn check_sizes(left: (usize, usize), right: (usize, usize), output: &MatrixMut) -> (usize, usize, usize) {
+fn check_sizes(left: (usize, usize), right: (usize, usize)) -> (usize, usize, usize) {
     let ((m, k), n) = (left, right.1);
     assert_eq!(k, right.0, "{m}x{k} times {}x{n}", right.0);
-    assert_eq!((m, n), (output.rows, output.columns), "the output of {m}x{k} times {k}x{n}");
     (m, k, n)
 }
 
 fn sizes(left: &Matrix, right: &Matrix, output: &MatrixMut) -> (usize, usize, usize) {
-    check_sizes((left.rows, left.columns), (right.rows, right.columns), output)
+    let (m, k, n) = check_sizes((left.rows, left.columns), (right.rows, right.columns));
+    assert_eq!((m, n), (output.rows, output.columns), "the output of {m}x{k} times {k}x{n}");
+    (m, k, n)
 }
 
 /// Whether a product of these sizes is worth sharing among the threads of the current pool.
@@ -264,7 +251,7 @@ fn exact(left: Matrix, right: Matrix, output: MatrixMut, scale: f32, write: Writ
     #[cfg(target_arch = "x86_64")]
     if let Some(kernel) = blocks::Kernel::for_sizes_in_f32(m, k, n) {
         let right = blocks::Right::Matrix(right);
-        return blocks::product(kernel, left, right, output, Finish::new(scale, write), share);
+        return blocks::product(kernel, left, right, output.into(), Finish::new(scale, write), share);
     }
     by_gemm(left, right, output, scale, write, share && is_shared(m, k, n));
 }

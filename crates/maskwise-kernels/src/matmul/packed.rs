@@ -6,7 +6,7 @@ use super::blocks::{self, Finish, Kernel, Right};
 use super::few_arranged;
 #[cfg(target_arch = "x86_64")]
 use super::panels::{Element, Line, Side, Strands};
-use super::{Epilogue, Matrix, MatrixMut, Path, Write, check_sizes, exact, is_shared};
+use super::{Epilogue, Matrix, MatrixMut, Path, Write, check_sizes, exact, is_shared, step_by_step};
 
 /// The right side of products in reduced precision, rounded to bf16 and arranged for the processor.
 ///
@@ -127,47 +127,38 @@ pub(crate) fn matmul_packed_leading(
         #[cfg(target_arch = "x86_64")]
         Values::Panels(kernel, lines) if output.rows > 0 && output.columns > 0 && left.columns > 0 => {
             let right = Right::Packed { lines, depth: right.rows };
-            blocks::product(*kernel, left, right, output, Finish::new(scale, write), false);
+            blocks::product(*kernel, left, right, output.into(), Finish::new(scale, write), false);
         }
         _ => assert!(output.rows == 0 || output.columns == 0, "nothing to multiply with"),
     }
 }
 
-/// `output = activation(left · right + bias)` with both operands rounded to bf16, whatever the sizes and the
-/// calling thread's precision; on AVX-512 one or two rows of `left` are not rounded.
+/// `activation(left · right + bias)` with both operands rounded to bf16, whatever the sizes and the calling thread's precision, row after row in
+/// memory of its own; on AVX-512 one or two rows of `left` are not rounded.
 ///
 /// # Panics
 /// When the sizes do not fit each other.
-pub fn matmul_packed(left: Matrix, right: &PackedRight, epilogue: Epilogue, mut output: MatrixMut) {
-    let (m, k, n) = check_sizes((left.rows, left.columns), (right.rows, right.columns), &output);
-    let Epilogue { bias, activation } = epilogue;
+pub fn product_packed(left: Matrix, right: &PackedRight, epilogue: Epilogue) -> Vec<f32> {
+    let (m, k, n) = check_sizes((left.rows, left.columns), (right.rows, right.columns));
     match &right.values {
         #[cfg(target_arch = "x86_64")]
-        Values::Panels(kernel, lines) => {
-            if m == 0 || n == 0 {
-                return;
-            }
-            if m <= few_arranged::FEW && kernel.element() == Element::Bf16 {
-                few_arranged::product(left, lines, Element::Bf16.panel_lines(k), bias, output.reborrow());
-            } else {
-                let right = Right::Packed { lines, depth: right.rows };
-                let finish = Finish { scale: 1.0, write: Write::Replace, epilogue };
-                return blocks::product(*kernel, left, right, output, finish, is_shared(m, k, n));
-            }
+        Values::Panels(kernel, lines) if m > few_arranged::FEW => {
+            blocks::filled(*kernel, left, Right::Packed { lines, depth: k }, n, epilogue)
         }
+        #[cfg(target_arch = "x86_64")]
+        Values::Panels(_, lines) => step_by_step(m, n, epilogue, |output, write| {
+            if m > 0 {
+                few_arranged::product(left, lines, Element::Bf16.panel_lines(k), output, write);
+            }
+        }),
         Values::Rounded { values, row_stride, column_stride } => {
             let (row_stride, column_stride) = (*row_stride, *column_stride);
             let right = Matrix { values, rows: k, columns: n, row_stride, column_stride };
             let left_values = super::reduced::rounded(left);
             let left = Matrix { values: &left_values, ..left };
-            let write = if bias.is_some() { Write::Add } else { Write::Replace };
-            if let Some(bias) = bias {
-                output.fill_rows(bias);
-            }
-            exact(left, right, output.reborrow(), 1.0, write, is_shared(m, k, n));
+            step_by_step(m, n, epilogue, |output, write| {
+                exact(left, right, output, 1.0, write, is_shared(m, k, n));
+            })
         }
-    }
-    if let Some(activation) = activation {
-        output.activate(activation);
     }
 }

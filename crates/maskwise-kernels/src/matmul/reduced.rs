@@ -42,7 +42,7 @@ pub fn matmul_reduced(
         Path::Amx | Path::Avx512 => {
             let right = super::blocks::Right::Matrix(right);
             let kernel = super::blocks::Kernel::of(path);
-            super::blocks::product(kernel, left, right, output, Finish::new(scale, write), share);
+            super::blocks::product(kernel, left, right, output.into(), Finish::new(scale, write), share);
         }
         _ => portable(left, right, output, scale, write, share),
     }

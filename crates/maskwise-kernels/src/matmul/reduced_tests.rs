@@ -185,13 +185,11 @@ fn a_packed_right_side_changes_no_bit() {
             let (left, right) = (Operand::new(m, k, 2, !transposed, 1), Operand::new(k, n, 3, transposed, 2));
             for path in paths() {
                 let bias = with_bias.then(|| varied(n, 5));
-                let (mut output, write) =
-                    (varied(m * n, 3), if with_bias { Write::Add } else { Write::Replace });
+                let write = if with_bias { Write::Add } else { Write::Replace };
                 let mut expected = bias.clone().unwrap_or_default().repeat(m);
                 expected.resize(m * n, 0.0);
                 let packed = PackedRight::for_path(path, right.matrix());
-                let target = MatrixMut::new(&mut output, m, n);
-                matmul_packed(left.matrix(), &packed, Epilogue::bias(bias.as_deref()), target);
+                let output = product_packed(left.matrix(), &packed, Epilogue::bias(bias.as_deref()));
                 let expected_matrix = MatrixMut::new(&mut expected, m, n);
                 matmul_reduced(path, left.matrix(), right.matrix(), expected_matrix, 1.0, write, true);
                 assert_eq!(output, expected, "{path:?} {m} {k} {n}");
@@ -215,17 +213,15 @@ fn few_rows_with_a_packed_right_side() {
             };
             for path in [Path::Amx, Path::Avx512].into_iter().filter(|path| path.is_available()) {
                 let packed = PackedRight::for_path(path, right.matrix());
-                let mut output = varied(m * (n + 1), 3);
-                let target = MatrixMut::strided(&mut output, m, n, n + 1);
-                matmul_packed(left.matrix(), &packed, Epilogue::bias(Some(&bias)), target);
-                for (row, output) in output.chunks(n + 1).enumerate() {
-                    for (column, found) in output[..n].iter().enumerate() {
+                let output = product_packed(left.matrix(), &packed, Epilogue::bias(Some(&bias)));
+                assert_eq!(output.len(), m * n);
+                for (row, output) in output.chunks(n).enumerate() {
+                    for (column, found) in output.iter().enumerate() {
                         let sum: f64 = (0..k).map(|depth| at(row, depth) * rounded[depth * n + column]).sum();
                         let expected = sum + f64::from(bias[column]);
                         let error = (f64::from(*found) - expected).abs();
                         assert!(error < 1e-3, "{path:?} {m} {k} {n}: {found} {expected}");
                     }
-                    assert_eq!(output[n], varied(m * (n + 1), 3)[row * (n + 1) + n], "beyond the columns");
                 }
             }
         }
@@ -239,9 +235,9 @@ fn a_bias_is_added_to_each_row() {
         let (left, right, bias) = (varied(m * k, 1), varied(k * n, 2), varied(n, 3));
         for precision in [Precision::Highest, Precision::Medium] {
             with_precision(precision, || {
-                let (mut output, mut expected) = (varied(m * n, 4), bias.repeat(m));
+                let mut expected = bias.repeat(m);
                 let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
-                matmul_with(left, right, Epilogue::bias(Some(&bias)), MatrixMut::new(&mut output, m, n));
+                let output = product_with(left, right, Epilogue::bias(Some(&bias)));
                 matmul(left, right, MatrixMut::new(&mut expected, m, n), 1.0, Write::Add);
                 assert_eq!(output, expected, "{precision:?} {m} {k} {n}");
             });
@@ -260,22 +256,17 @@ fn an_activation_is_taken_of_each_value() {
                 let epilogue = Epilogue { bias, activation: Some(activation) };
                 for precision in [Precision::Highest, Precision::Medium] {
                     with_precision(precision, || {
-                        let (mut output, mut expected) = (varied(m * (n + 3), 4), varied(m * (n + 3), 4));
-                        matmul_with(left, right, epilogue, MatrixMut::strided(&mut output, m, n, n + 3));
-                        let mut target = MatrixMut::strided(&mut expected, m, n, n + 3);
-                        matmul_with(left, right, Epilogue::bias(bias), target.reborrow());
-                        target.activate(activation);
-                        assert_eq!(output, expected, "{precision:?} {m} {k} {n} {bias:?}");
+                        let mut expected = product_with(left, right, Epilogue::bias(bias));
+                        activation.forward_in_place(&mut expected);
+                        let found = product_with(left, right, epilogue);
+                        assert_eq!(found, expected, "{precision:?} {m} {k} {n} {bias:?}");
                     });
                 }
                 for path in paths() {
                     let packed = PackedRight::for_path(path, right);
-                    let (mut output, mut expected) = (varied(m * n, 4), varied(m * n, 4));
-                    matmul_packed(left, &packed, epilogue, MatrixMut::new(&mut output, m, n));
-                    let target = MatrixMut::new(&mut expected, m, n);
-                    matmul_packed(left, &packed, Epilogue::bias(bias), target);
+                    let mut expected = product_packed(left, &packed, Epilogue::bias(bias));
                     activation.forward_in_place(&mut expected);
-                    assert_eq!(output, expected, "{path:?} {m} {k} {n}");
+                    assert_eq!(product_packed(left, &packed, epilogue), expected, "{path:?} {m} {k} {n}");
                 }
             }
         }
@@ -294,8 +285,8 @@ fn empty_products_scale_nothing() {
                 assert!(output.iter().all(|&value| value == expected), "{path:?}");
                 let packed = PackedRight::for_path(path, right);
                 let bias = vec![expected; n];
-                matmul_packed(left, &packed, Epilogue::bias(Some(&bias)), MatrixMut::new(&mut output, m, n));
-                assert!(output.iter().all(|&value| value == expected), "{path:?}");
+                let output = product_packed(left, &packed, Epilogue::bias(Some(&bias)));
+                assert_eq!(output, vec![expected; m * n], "{path:?}");
             }
         }
     }
@@ -306,9 +297,7 @@ fn empty_products_scale_nothing() {
 fn packed_sizes_must_fit() {
     let (left, right) = (varied(20, 1), varied(42, 2));
     let packed = PackedRight::new(Matrix::new(&right, 6, 7));
-    let mut output = vec![0.0; 28];
-    let output = MatrixMut::new(&mut output, 4, 7);
-    matmul_packed(Matrix::new(&left, 4, 5), &packed, Epilogue::default(), output);
+    product_packed(Matrix::new(&left, 4, 5), &packed, Epilogue::default());
 }
 
 #[test]

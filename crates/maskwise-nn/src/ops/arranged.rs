@@ -3,7 +3,7 @@
 use super::{f32_slice, f32_values, on_cpu_in_f32};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor};
 use maskwise_kernels::elementwise::Activation;
-use maskwise_kernels::matmul::{Epilogue, Matrix, MatrixMut, PackedRight, matmul_packed};
+use maskwise_kernels::matmul::{Epilogue, Matrix, PackedRight, product_packed};
 use std::sync::Arc;
 
 /// `activation(x·weightᵀ + bias)` for `x` `[.., in]` in f32 on the CPU, `weight` holding `[in, out]` and `bias` `[out]`: `[.., out]`. `x` is rounded to bf16, as the
@@ -52,10 +52,8 @@ impl CustomOp1 for ArrangedProduct {
             *last = outputs;
         }
         let rows = shape.iter().rev().skip(1).product();
-        let mut output = vec![0.0; rows * outputs];
-        let target = MatrixMut::new(&mut output, rows, outputs);
         let epilogue = Epilogue { bias: self.bias.as_deref(), activation: self.activation };
-        matmul_packed(Matrix::new(x, rows, inputs), &self.weight, epilogue, target);
+        let output = product_packed(Matrix::new(x, rows, inputs), &self.weight, epilogue);
         Ok((CpuStorage::F32(output), Shape::from(shape)))
     }
 }

@@ -6,7 +6,7 @@ use candle_core::{
     CpuStorage, CudaStorage, CustomOp2, CustomOp3, D, Layout, MetalStorage, Result, Shape, Tensor,
 };
 use maskwise_kernels::elementwise::Activation;
-use maskwise_kernels::matmul::{Epilogue, Matrix, MatrixMut, Write, matmul, matmul_with};
+use maskwise_kernels::matmul::{Epilogue, Matrix, MatrixMut, Write, matmul, product_with};
 use maskwise_kernels::norms::sum_rows;
 
 /// `x·weightᵀ + bias` for `x` `[.., in]`, `weight` `[out, in]` and `bias` `[out]`: `[.., out]`.
@@ -97,10 +97,8 @@ impl Linear {
         }
         let x = Matrix::new(f32_slice(x.0, x.1, "linear")?, rows, inputs);
         let weight = Matrix::new(f32_slice(weight.0, weight.1, "linear")?, outputs, inputs);
-        let mut output = vec![0.0; rows * outputs];
-        let target = MatrixMut::new(&mut output, rows, outputs);
         let epilogue = Epilogue { bias, activation: self.activation };
-        matmul_with(x, weight.t(), epilogue, target);
+        let output = product_with(x, weight.t(), epilogue);
         Ok((CpuStorage::F32(output), Shape::from(shape)))
     }
 
