@@ -4,11 +4,14 @@
 //! backward pass, they ride in the product: `[scale·q, q·rows, q·columns]·[k, row, column]ᵀ`, where `row` and `column` are one-hot. The sum is the
 //! same.
 
+mod terms;
+
 use crate::attention::heads::{self, Head};
 use crate::attention::{self, Inputs, KeyRanges, Results};
-use crate::matmul::{Matrix, MatrixMut, Precision, Write, matmul_here, precision, with_precision};
-use crate::work::{is_shared, vectorized};
+use crate::matmul::{Matrix, MatrixMut, Write, matmul_here, precision, with_precision};
+use crate::work::is_shared;
 use rayon::prelude::*;
+use terms::Tables;
 
 /// The sizes: every cell of a window of `height · width` cells attends to every cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -81,24 +84,6 @@ impl Shape {
         assert_eq!(operands.qkv.len(), self.batch * self.cells() * 3 * self.inner(), "qkv of {self:?}");
         assert_eq!(operands.rows.len(), self.height * self.height * self.dim, "rows of {self:?}");
         assert_eq!(operands.columns.len(), self.width * self.width * self.dim, "columns of {self:?}");
-    }
-
-    /// The relative terms of a head's `query` `[cells, dim]`, `[cells, height + width]`: of each row of keys, then of each column. Rounded as
-    /// the products are, so that the backward pass finds the same scores.
-    fn terms(&self, operands: &Operands, query: Matrix) -> Vec<f32> {
-        let stride = self.height + self.width;
-        let mut terms = vec![0.0; self.cells() * stride];
-        for line in self.lines() {
-            let table = Matrix::new(&line.table(operands)[line.range(self.dim)], line.keys, self.dim);
-            let query = query.every(line.first, line.step, line.count);
-            let target = &mut terms[line.first * stride + line.at - self.dim..];
-            let target = MatrixMut::strided(target, line.count, line.keys, line.step * stride);
-            matmul_here(query, table.t(), target, 1.0, Write::Replace);
-        }
-        if precision() == Precision::Medium {
-            terms.iter_mut().for_each(|term| *term = half::bf16::from_f32(*term).to_f32());
-        }
-        terms
     }
 
     /// The lines of cells that share a matrix of relative positions: for each row of cells, its first cell, the step to the next and the
@@ -183,28 +168,13 @@ fn forward_heads(
 ) {
     let (cells, width, dim) = (shape.cells(), shape.inner(), shape.dim);
     assert_eq!((output.len(), sums.len()), (shape.batch * cells * width, shape.batch * cells * shape.heads));
+    let tables = Tables::new(shape, operands);
     let of_head = |task: usize| {
         let (window, head) = (task / shape.heads, task % shape.heads);
         let qkv = &operands.qkv[window * cells * 3 * width..][..cells * 3 * width];
         let part = |part: usize| Matrix::strided(&qkv[part * width + head * dim..], cells, dim, 3 * width);
-        let terms = shape.terms(operands, part(0));
-        let of_rows = shape.height + shape.width;
-        let adjust = |first: usize, scores: &mut [f32], columns: usize| {
-            let terms = terms[first * of_rows..].chunks_exact(of_rows);
-            vectorized(
-                #[inline(always)]
-                || {
-                    for (scores, terms) in scores.chunks_exact_mut(columns).zip(terms) {
-                        let (rows, columns) = terms.split_at(shape.height);
-                        for (scores, row) in scores.chunks_exact_mut(shape.width).zip(rows) {
-                            for (score, column) in scores.iter_mut().zip(columns) {
-                                *score += row + column;
-                            }
-                        }
-                    }
-                },
-            );
-        };
+        let terms = tables.terms(shape, part(0));
+        let adjust = |first: usize, scores: &mut [f32], _: usize| terms.add(shape, first, scores);
         let head = Head { query: part(0), key: part(1), value: part(2), scale: shape.scale };
         heads::forward(&head, ranges, adjust)
     };
@@ -356,6 +326,7 @@ impl Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matmul::Precision;
     use proptest::prelude::*;
 
     fn varied(count: usize, seed: usize) -> Vec<f32> {

@@ -19,6 +19,9 @@ use std::ops::Range;
 /// Multiplications from which on an f32 product on AVX-512 is worth rearranging the operands.
 const WORTHWHILE: usize = 1 << 17;
 
+/// Rows and columns from which on a product of f32 is worth taking the numbers apart: each part is used as often.
+const PARTS: usize = 128;
+
 /// Steps along the depth, after which a sum is interrupted: so much of a panel of either side lies in half of a first-level cache, or, of numbers in three
 /// parts, so much of a region's panels in a second-level one.
 const INTERRUPT: usize = 8;
@@ -154,10 +157,11 @@ impl Kernel {
         }
     }
 
-    /// The kernel for products of the calling thread's precision; none where the processor has no instructions for it.
+    /// The kernel for operands that are arranged in the calling thread's precision, for products with few rows or columns; none where the processor has
+    /// no instructions for it.
     pub(super) fn of_thread() -> Option<Self> {
         match (precision(), Path::current()) {
-            (Precision::Highest, _) => Self::for_f32(),
+            (Precision::Highest, _) => Self::wide(),
             (Precision::Medium, Path::Avx2 | Path::Portable) => None,
             (Precision::Medium, path) => Some(Self::of(path)),
         }
@@ -173,17 +177,15 @@ impl Kernel {
 
     /// As [`Kernel::for_sizes`], in f32.
     pub(super) fn for_sizes_in_f32(m: usize, k: usize, n: usize) -> Option<Self> {
+        if Path::current() == Path::Amx && m >= PARTS && n >= PARTS && k >= WIDTH {
+            return Some(Self::TilesOfParts);
+        }
         let is_worthwhile = m >= 8 && n >= 8 && k >= 8 && m.saturating_mul(k).saturating_mul(n) >= WORTHWHILE;
-        if is_worthwhile { Self::for_f32() } else { None }
+        if is_worthwhile { Self::wide() } else { None }
     }
 
-    /// The kernel for products in f32, where the processor has one.
-    pub(super) fn for_f32() -> Option<Self> {
-        match Path::wished() {
-            Path::Amx if Path::Amx.is_available() => Some(Self::TilesOfParts),
-            Path::Amx | Path::Avx512 if wide::is_available() => Some(Self::Wide),
-            _ => None,
-        }
+    fn wide() -> Option<Self> {
+        (matches!(Path::wished(), Path::Amx | Path::Avx512) && wide::is_available()).then_some(Self::Wide)
     }
 
     pub(super) fn is_available(self) -> bool {

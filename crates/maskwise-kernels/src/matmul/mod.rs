@@ -74,6 +74,15 @@ impl<'a> Matrix<'a> {
         self.columns
     }
 
+    /// The values of a row from its first on, and what lies behind it.
+    ///
+    /// # Panics
+    /// When the values of a row are not adjacent or there are fewer rows.
+    pub(crate) fn row(&self, row: usize) -> &'a [f32] {
+        assert!(self.column_stride == 1 && row < self.rows, "row {row} of {}", self.rows);
+        &self.values[row * self.row_stride..]
+    }
+
     /// Every `step`-th row from `first` on, `count` of them.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use std::cell::Cell;
 pub enum Precision {
     /// As exact as f32.
     ///
-    /// On tiles each number is the sum of three bf16, and of the nine products of parts those three are left out that are below the
+    /// Where there are tiles, each number of a large product is the sum of three bf16, and of the nine products of parts those three are left out that are below the
     /// rounding of f32 (less than 2⁻²³ of the product). An infinity counts as NaN there, and numbers below 2⁻¹⁰⁰ lose digits, since the processor's bf16
     /// instructions flush subnormal parts.
     #[default]
