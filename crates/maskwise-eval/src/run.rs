@@ -260,6 +260,7 @@ fn answers(
     let options = |item: &ValidationItem| AskOptions {
         mode: config.answers.of(segmenter, item),
         max_new_tokens: config.max_new_tokens,
+        encode_beside: false,
         ..AskOptions::default()
     };
     let ask = |scene: &mut Scene<'_>, item: &ValidationItem| {

@@ -174,7 +174,7 @@ fn forward_heads(
         let qkv = &operands.qkv[window * cells * 3 * width..][..cells * 3 * width];
         let part = |part: usize| Matrix::strided(&qkv[part * width + head * dim..], cells, dim, 3 * width);
         let terms = tables.terms(shape, part(0));
-        let adjust = |first: usize, scores: &mut [f32], _: usize| terms.add(shape, first, scores);
+        let adjust = |first: usize, scores: &mut [f32]| terms.add(shape, first, scores);
         let head = Head { query: part(0), key: part(1), value: part(2), scale: shape.scale };
         heads::forward(&head, ranges, adjust)
     };

@@ -158,7 +158,8 @@ fn plans(files: &ModelFiles, tensors: &[TensorRow]) -> Vec<MemoryPlan> {
     }
 }
 
-/// Largest intermediate results, an estimate: attention scores of the prompt and of one group of SAM's heads, three copies of each, in f32.
+/// Largest intermediate results, an estimate: attention scores of the prompt or of one group of SAM's heads, three copies of them, in f32. Where SAM's encoder runs beside
+/// the language model, that writes already, a token at a time.
 fn work(files: &ModelFiles) -> u64 {
     let config = &files.config.language_model;
     let prompt = config.num_attention_heads as u64 * (config.max_position_embeddings as u64).min(1024).pow(2);

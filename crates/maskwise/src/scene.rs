@@ -1,4 +1,4 @@
-mod beside;
+pub(crate) mod beside;
 mod together;
 
 pub use beside::THREADS_FOR_BOTH;
@@ -30,7 +30,7 @@ pub enum Event {
     Token(usize),
 }
 
-/// What hears of events, and may break off the writing. It is called on whichever thread writes.
+/// What hears of events, and may break off the writing.
 pub(crate) type OnEvent<'a> = &'a mut (dyn FnMut(Event) -> ControlFlow<()> + Send);
 
 /// The stages of an answer, in order.
@@ -40,7 +40,7 @@ pub enum Stage {
     EncodeForLanguage,
     /// The language model reads the prompt and writes the answer.
     Answer,
-    /// SAM's image encoder. Once per image, and only if a mask is needed; nothing is told of it where it runs beside the language model.
+    /// SAM's image encoder. Once per image, and only if a mask is needed; where it runs beside the language model, nothing is told of it.
     EncodeForMasks,
     /// Points, prompt encoder, mask decoder, resizing.
     Masks,
@@ -57,6 +57,9 @@ pub struct AskOptions {
     pub policy: UserTextPolicy,
     /// Earlier turns about the same image.
     pub history: Vec<Turn>,
+    /// Encode the image for masks while the first answer about it is written, on processors where the current pool has [`THREADS_FOR_BOTH`] threads and more: a mask
+    /// comes earlier then, and an answer without one later. Where many images are asked about at a time, one after the other is faster.
+    pub encode_beside: bool,
 }
 
 impl Default for AskOptions {
@@ -66,6 +69,7 @@ impl Default for AskOptions {
             max_new_tokens: 512,
             policy: UserTextPolicy::Refuse,
             history: Vec::new(),
+            encode_beside: true,
         }
     }
 }
@@ -158,9 +162,8 @@ impl<'a> Scene<'a> {
 
     /// Asks a question. `on_event` hears of each stage and token, and may break off the writing.
     ///
-    /// With [`THREADS_FOR_BOTH`] threads in the current pool and more, SAM's image encoder runs on a half of them on a processor while the language model writes the
-    /// first answer about the image on the others, since writing waits for memory rather than for processors. An answer without a mask waits for it, too; the
-    /// encoding is kept for the next question.
+    /// With [`AskOptions::encode_beside`] SAM's image encoder may run meanwhile, since writing waits for memory rather than for processors. Whatever ends the writing waits for
+    /// the encoder then, and its encoding is kept for the next question; `on_event` is called on another thread than this one.
     ///
     /// # Errors
     /// When the question is empty, holds a control token or does not fit the context; when the model computes something
@@ -290,7 +293,7 @@ impl<'a> Scene<'a> {
         let most = options.max_new_tokens;
         self.read_beginning(&prompt)?;
         let mut beginning = self.beginning.take();
-        let generation = self.with_encoding_beside(|| match &mut beginning {
+        let generation = self.with_encoding_beside(options, || match &mut beginning {
             Some(beginning) => {
                 segmenter.compute(|model| model.generate_after(beginning, &prompt, most, &mut on_token))
             }

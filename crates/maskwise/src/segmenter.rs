@@ -4,6 +4,7 @@ use crate::embedded::EmbeddedModel;
 use crate::error::{Error, Result};
 use crate::hub::Environment;
 use crate::scene::Scene;
+use crate::scene::beside::{Pools, THREADS_FOR_BOTH};
 use crate::source::{ModelSource, cached_tower};
 use candle_core::DType;
 use maskwise_data::fingerprint::{self, FingerprintError};
@@ -18,6 +19,7 @@ use maskwise_nn::ops::{Precision, with_precision};
 use maskwise_nn::weights::Quantization;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 /// How a model is loaded.
 #[derive(Default)]
@@ -106,6 +108,7 @@ pub struct Segmenter {
     /// Whether questions about one image share what the language model has read up to the image. In bf16 on a processor the reference's
     /// rounding depends on how many positions it reads at once.
     pub(crate) shares_beginning: bool,
+    pools: OnceLock<Option<Pools>>,
 }
 
 impl Segmenter {
@@ -175,6 +178,7 @@ impl Segmenter {
             further,
             precision: options.mode.precision(),
             shares_beginning: !rounds_like_reference,
+            pools: OnceLock::new(),
         })
     }
 
@@ -189,6 +193,15 @@ impl Segmenter {
     /// Runs one of the large networks as exactly as was asked.
     pub(crate) fn compute<R>(&self, work: impl FnOnce(&ReadModel) -> R) -> R {
         with_precision(self.precision, || work(&self.model))
+    }
+
+    /// Threads for two networks at a time; none where the current pool has too few.
+    pub(crate) fn pools(&self) -> Option<&Pools> {
+        let threads = rayon::current_num_threads();
+        if threads < THREADS_FOR_BOTH {
+            return None;
+        }
+        self.pools.get_or_init(|| Pools::new(threads)).as_ref()
     }
 
     /// Which model this is and how it runs.

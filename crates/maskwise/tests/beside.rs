@@ -66,6 +66,17 @@ fn answers_are_the_same_beside_and_after() {
 }
 
 #[test]
+fn it_may_be_refused() {
+    let (segmenter, picture) = (tiny_read(), picture());
+    let options = AskOptions { encode_beside: false, ..AskOptions::default() };
+    let ask = || {
+        let mut scene = segmenter.look(&picture).unwrap();
+        scene.ask_with(QUESTIONS[0], &options, &mut |_| ControlFlow::Continue(())).unwrap()
+    };
+    assert!(on(THREADS_FOR_BOTH, ask).timings.encode_for_masks > 0.0);
+}
+
+#[test]
 fn further_questions_find_the_encoding() {
     let (segmenter, picture) = (tiny_read(), picture());
     let run = || {

@@ -121,7 +121,12 @@ fn ask(
     config: &AnalysisConfig,
 ) -> Result<Answer, EvalError> {
     let mode = config.answers.of(segmenter, item);
-    let options = AskOptions { mode, max_new_tokens: config.max_new_tokens, ..AskOptions::default() };
+    let options = AskOptions {
+        mode,
+        max_new_tokens: config.max_new_tokens,
+        encode_beside: false,
+        ..AskOptions::default()
+    };
     scene.ask_with(&item.question, &options, &mut |_| ControlFlow::Continue(())).map_err(refused(item))
 }
 

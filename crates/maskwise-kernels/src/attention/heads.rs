@@ -33,12 +33,8 @@ pub(crate) fn pays(ranges: &[KeyRanges]) -> bool {
     packs() && ranges.len() > BLOCK && ranges.chunks(BLOCK).all(from_the_first)
 }
 
-/// The attention of one head. `adjust` may change the scores `[count, columns]` of the queries from a first one on, over the first `columns` keys.
-pub(crate) fn forward(
-    head: &Head,
-    ranges: &[KeyRanges],
-    adjust: impl Fn(usize, &mut [f32], usize),
-) -> HeadOutput {
+/// The attention of one head. `adjust` may change the scores `[count, columns]` of the queries from a first one on, over the first keys.
+pub(crate) fn forward(head: &Head, ranges: &[KeyRanges], adjust: impl Fn(usize, &mut [f32])) -> HeadOutput {
     let value_dim = head.value.columns();
     let mut output =
         HeadOutput { values: vec![0.0; ranges.len() * value_dim], sums: vec![0.0; ranges.len()] };
@@ -52,7 +48,7 @@ pub(crate) fn forward(
             let queries = head.query.every(first, 1, count);
             let target = MatrixMut::new(scores, count, columns);
             matmul_packed_leading(queries, &keys, target, head.scale, Write::Replace);
-            adjust(first, scores, columns);
+            adjust(first, scores);
             let mut inverse = [0.0_f32; BLOCK];
             vectorized_with_fma(
                 #[inline(always)]

@@ -186,7 +186,7 @@ fn forward_heads(shape: &Shape, inputs: &Inputs, output: &mut [f32], sums: &mut 
             value: operands.values(shape, &all),
             scale: shape.scale,
         };
-        heads::forward(&head, inputs.ranges_of(row, shape.queries), |_, _, _| ())
+        heads::forward(&head, inputs.ranges_of(row, shape.queries), |_, _| ())
     };
     let (tasks, precision) = (0..shape.batch * shape.heads, precision());
     let outputs: Vec<_> = if is_shared(shape.work()) {

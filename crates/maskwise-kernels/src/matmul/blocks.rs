@@ -29,7 +29,7 @@ const INTERRUPT: usize = 8;
 /// Lines of the panels of a sum that is not interrupted.
 const SHORT: usize = 16 * WIDTH;
 
-/// Lines of either side that are packed at a time (16 MiB), unless a region needs more.
+/// Lines of either side that are packed at a time (16 MiB), or 32 panels where those take more.
 const CAPACITY: usize = 1 << 18;
 
 /// Lines of memory that the f32 sums of a block take.
@@ -220,6 +220,11 @@ pub(super) fn product(
     let Target { values, rows: m, columns: n, stride, is_initialised, .. } = target;
     assert!(is_initialised || finish.write == Write::Replace);
     assert!(m > 0 && n > 0 && left.columns > 0);
+    let (depth, columns) = match right {
+        Right::Matrix(right) => (right.rows, right.columns),
+        Right::Packed { lines, depth } => (depth, lines.len() / kernel.element().panel_lines(depth) * WIDTH),
+    };
+    assert!(left.rows == m && left.columns <= depth && n <= columns, "{m} rows and {n} columns of {depth}");
     assert!(finish.epilogue.bias.is_none_or(|bias| bias.len() == n));
     assert!(finish.epilogue.is_none() || finish.write == Write::Replace);
     assert!(kernel.is_available(), "this processor lacks {kernel:?}");
@@ -395,7 +400,7 @@ impl Work<'_> {
         } else {
             (sums.as_mut_ptr().cast(), WIDTH)
         };
-        // SAFETY: the panels hold `depth.len()` steps, at least one, as asserted. A block may be written to `target`: if direct, it
+        // SAFETY: the panels hold `depth.len()` steps, as asserted, and at least one, since there are columns on the left. A block may be written to `target`: if direct, it
         // lies inside of the output, as `takes_blocks` says, where nobody else reads or writes this row and column; otherwise
         // it is the 4 KiB of `sums`, which are initialised. The processor has the instructions, as `product` has asserted.
         unsafe {

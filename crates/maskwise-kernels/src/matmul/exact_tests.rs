@@ -107,6 +107,7 @@ fn what_is_not_finite_stays_so() {
     let mut left = vec![1.0_f32; 40 * 40];
     left[0] = f32::NAN;
     left[40] = f32::INFINITY;
+    left[120] = f32::MAX;
     let right = vec![1.0_f32; 40 * 40];
     for kernel in kernels() {
         let mut output = vec![0.0; 40 * 40];
@@ -116,6 +117,7 @@ fn what_is_not_finite_stays_so() {
         assert!(output[0].is_nan(), "{kernel:?}");
         assert!(!output[40].is_finite(), "{kernel:?}");
         assert_eq!(output[80], 40.0, "{kernel:?}");
+        assert!(output[120] == f32::MAX || !output[120].is_finite(), "{kernel:?}");
     }
 }
 

@@ -178,6 +178,7 @@ impl<'a> Epilogue<'a> {
     }
 
     /// Whether products are written as they are.
+    #[cfg(target_arch = "x86_64")]
     fn is_none(&self) -> bool {
         self.bias.is_none() && self.activation.is_none()
     }

@@ -146,7 +146,8 @@ pub fn product_packed(left: Matrix, right: &PackedRight, epilogue: Epilogue) -> 
             blocks::filled(*kernel, left, Right::Packed { lines, depth: k }, n, epilogue)
         }
         #[cfg(target_arch = "x86_64")]
-        Values::Panels(_, lines) => step_by_step(m, n, epilogue, |output, write| {
+        Values::Panels(kernel, lines) => step_by_step(m, n, epilogue, |output, write| {
+            assert_eq!(kernel.element(), Element::Bf16, "few rows are multiplied with what was rounded");
             if m > 0 {
                 few_arranged::product(left, lines, Element::Bf16.panel_lines(k), output, write);
             }

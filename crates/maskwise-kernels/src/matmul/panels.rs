@@ -2,7 +2,7 @@
 //!
 //! A panel is 32 rows of the left side or 32 columns of the right one, its *strands*, over the whole depth of the product. It is cut
 //! into steps of 32 values along the depth, and a step into two tiles of 16 strands: 16 lines of 64 bytes, each of 16 pairs of
-//! bf16 values that follow each other along the depth. In a tile of the left side a line is a strand, in one of the right side it is a
+//! bf16 values that follow each other along the depth (of numbers in three parts, two tiles for each part). In a tile of the left side a line is a strand, in one of the right side it is a
 //! pair of all 16 strands: one is the other's transpose, in units of pairs.
 
 use super::{Matrix, wide};
@@ -329,7 +329,6 @@ unsafe fn across<const FULL: bool, const PART: usize>(
 }
 
 /// Part number `PART` of 16 and 16 values, rounded to bf16: what earlier parts lack of them, or, of the first one, all.
-#[allow(unsafe_code)]
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 fn parts<const PART: usize>(mut high: __m512, mut low: __m512) -> __m512i {

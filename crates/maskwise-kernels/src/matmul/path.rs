@@ -1,9 +1,9 @@
-//! Which instructions reduced products use.
+//! Which instructions products use.
 
 use std::sync::OnceLock;
 
-/// The instructions behind products of [`Precision::Medium`](super::Precision::Medium), and of those with weights in
-/// [eight bits](crate::int8), whose AVX-512 path needs VNNI in place of BF16.
+/// The instructions behind products of [`Precision::Medium`](super::Precision::Medium), large ones in f32 (of which [`Path::Amx`] takes the numbers apart),
+/// and those with weights in [eight bits](crate::int8), whose AVX-512 path needs VNNI in place of BF16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Path {
     /// Tiles of Intel AMX (`amx-bf16`), on Linux.

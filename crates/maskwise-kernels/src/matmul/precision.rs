@@ -8,13 +8,13 @@ pub enum Precision {
     /// As exact as f32.
     ///
     /// Where there are tiles, each number of a large product is the sum of three bf16, and of the nine products of parts those three are left out that are below the
-    /// rounding of f32 (less than 2⁻²³ of the product). An infinity counts as NaN there, and numbers below 2⁻¹⁰⁰ lose digits, since the processor's bf16
-    /// instructions flush subnormal parts.
+    /// rounding of f32 (at most about 2⁻²³ of the product). An infinity, and what is above the largest bf16, counts as NaN there, and numbers and products below
+    /// 2⁻¹⁰⁰ lose digits, since the processor's bf16 instructions flush what is subnormal.
     #[default]
     Highest,
     /// Large products round both sides to bf16 (to nearest, ties to even) and sum up in f32.
     ///
-    /// A product of two bf16 values is exact in f32, so only the rounding of the operands, at most 2⁻⁹ of each, is new. Numbers
+    /// A product of two bf16 values is exact in f32, so only the rounding of the operands, at most 2⁻⁸ of each, is new. Numbers
     /// below the smallest normal f32 (2⁻¹²⁶) may count as zero, since the processor's bf16 instructions flush them. Infinities and
     /// NaNs come out as in f32, save that a finite value above the largest bf16 rounds to infinity.
     Medium,

@@ -248,9 +248,20 @@ fn a_bias_is_added_to_each_row() {
 /// An activation is that of the product with its bias.
 #[test]
 fn an_activation_is_taken_of_each_value() {
-    for (m, k, n) in [(0, 3, 2), (3, 0, 2), (1, 40, 70), (2, 129, 65), (37, 129, 65), (300, 700, 96)] {
+    let small = [(0, 3, 2), (3, 0, 2), (1, 40, 70), (2, 129, 65), (37, 129, 65), (300, 700, 96)];
+    // Enough rows and columns for numbers in three parts; blocks that are written as they are, and where rows are 512 apart, not.
+    let large = [(300, 700, 160), (128, 32, 128), (129, 161, 512)];
+    for (m, k, n) in small.into_iter().chain(large) {
         let (left, right, bias) = (varied(m * k, 1), varied(k * n, 2), varied(n, 3));
         let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, k, n));
+        for precision in [Precision::Highest, Precision::Medium] {
+            with_precision(precision, || {
+                let mut expected = varied(m * n, 4);
+                matmul(left, right, MatrixMut::new(&mut expected, m, n), 1.0, Write::Replace);
+                let found = product_with(left, right, Epilogue::default());
+                assert_eq!(found, expected, "{precision:?} {m} {k} {n}");
+            });
+        }
         for bias in [None, Some(&bias[..])] {
             for activation in [Activation::GeluErf, Activation::QuickGelu] {
                 let epilogue = Epilogue { bias, activation: Some(activation) };

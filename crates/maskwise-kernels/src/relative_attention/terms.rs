@@ -36,7 +36,8 @@ impl<'a> Tables<'a> {
         }
     }
 
-    /// The terms of a head's `query` `[cells, dim]`. Rounded as large products are, so that the backward pass finds the same scores.
+    /// The terms of a head's `query` `[cells, dim]`, themselves rounded as what large products read, so that the backward pass finds the same scores: their own
+    /// products are in f32 in both where tables are as small as in SAM's windows.
     pub(super) fn terms(&self, shape: &Shape, query: Matrix) -> Terms {
         let stride = shape.height + shape.width;
         let mut terms = vec![0.0; shape.cells() * stride];

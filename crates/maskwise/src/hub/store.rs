@@ -14,7 +14,7 @@ pub(super) fn create_parent(file: &Path) -> Result<(), HubError> {
 }
 
 /// Takes the lock of one blob, waiting for other processes; `on_wait` is called once if there is someone to wait for.
-/// Dropping the file releases it. The lock file stays, as other hub libraries leave it.
+/// Dropping the file releases it (a process that is being started meanwhile may hold it a moment longer). The lock file stays, as other hub libraries leave it.
 pub(super) fn lock_blob(
     cache: &Cache,
     repo: &RepoId,

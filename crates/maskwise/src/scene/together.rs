@@ -76,7 +76,7 @@ impl Scene<'_> {
             on_event(indices[place], Event::Token(tokens[place]))
         };
         let most = options.max_new_tokens;
-        let generations = self.with_encoding_beside(|| {
+        let generations = self.with_encoding_beside(options, || {
             segmenter.compute(|model| model.generate_together_after(&mut beginning, &prompts, most, on_token))
         });
         self.beginning = Some(beginning);
