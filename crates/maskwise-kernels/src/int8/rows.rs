@@ -104,21 +104,36 @@ struct Rounded {
 }
 
 /// Rounds a row into lines.
-fn round<'a>(row: &[f32], lines: impl Iterator<Item = &'a mut Line>, flip: i8) -> Rounded {
+fn round<'a>(row: &[f32], mut lines: impl Iterator<Item = &'a mut Line>, flip: i8) -> Rounded {
     crate::vectorized(
         #[inline(always)]
         || {
             let scale = step(row);
             let steps = 1.0 / scale;
-            for (line, values) in lines.zip(row.chunks(DEPTH)) {
-                for (step, value) in line.0.iter_mut().zip(values) {
-                    *step = (value * steps).round_ties_even() as i32 as i8 ^ flip;
+            let rounded = |value: f32| in_steps(value, steps) ^ flip;
+            let (whole, rest) = row.as_chunks::<DEPTH>();
+            for values in whole {
+                if let Some(line) = lines.next() {
+                    line.0 = values.map(rounded);
+                }
+            }
+            if let Some(line) = lines.next() {
+                for (step, value) in line.0.iter_mut().zip(rest) {
+                    *step = rounded(*value);
                 }
             }
             let mean_square = crate::work::fold(row, |value| value * value) / row.len() as f32;
             Rounded { scale, is_uneven: 127.0 * scale > CREST * mean_square.sqrt() }
         },
     )
+}
+
+/// A value of at most 127 steps in whole steps, to nearest, ties to even.
+#[inline(always)]
+fn in_steps(value: f32, steps: f32) -> i8 {
+    // A number of this size has no bits below 1, so the sum is rounded, and the lowest byte holds what was added.
+    const ROUNDS: f32 = 12_582_912.0;
+    (value * steps + ROUNDS).to_bits() as i8
 }
 
 /// Writes what rounding to steps of `scale` leaves of a row.
