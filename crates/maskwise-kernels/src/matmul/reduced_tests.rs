@@ -78,47 +78,83 @@ pub(super) fn case(
         })
 }
 
-/// Compares every path with the sum in f64 of the rounded operands.
+/// Compares what `multiply` writes with the sum in f64 of what `values` says that operands hold.
 ///
-/// f32 sums of k terms are off by at most k half units in the last place of the sum of magnitudes, 2⁻²⁴ each, and scaling and adding
-/// by one or two more.
-fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
+/// Each of `roundings` is off by at most half a unit in the last place of the sum of magnitudes, 2⁻²⁴ of it.
+pub(super) fn compare(
+    case: &Case,
+    name: &dyn std::fmt::Debug,
+    values: impl Fn(&Operand) -> Vec<f64>,
+    roundings: usize,
+    multiply: impl FnOnce(Matrix, Matrix, MatrixMut),
+) -> Result<(), TestCaseError> {
     let (m, k, n) = case.sizes;
     let left = Operand::new(m, k, case.extra.0, case.transposed.0, 1);
     let right = Operand::new(k, n, case.extra.1, case.transposed.1, 2);
-    let (left_values, right_values) = (left.rounded(), right.rounded());
+    let (left_values, right_values) = (values(&left), values(&right));
     let stride = n + case.extra.2;
     let before = varied(m * stride, 3);
-    // The expected value and the tolerance of each element.
-    let expected: Vec<(f64, f64)> = (0..m * n)
-        .map(|index| {
-            let (row, column) = (index / n, index % n);
-            let term = |i: usize| left_values[row * k + i] * right_values[i * n + column];
-            let (sum, magnitude) =
-                (0..k).map(term).fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
-            let start = if case.write == Write::Add { f64::from(before[row * stride + column]) } else { 0.0 };
-            let scale = f64::from(case.scale);
-            let magnitude = start.abs() + scale.abs() * magnitude;
-            (start + scale * sum, (k + 3) as f64 * 2_f64.powi(-24) * magnitude)
-        })
-        .collect();
-    for path in paths() {
-        let mut output = before.clone();
-        let length = if m == 0 { 0 } else { (m - 1) * stride + n };
-        let matrix = MatrixMut::strided(&mut output[..length], m, n, stride);
-        matmul_reduced(path, left.matrix(), right.matrix(), matrix, case.scale, case.write, share);
-        for row in 0..m {
-            for column in 0..stride {
-                let (value, before) = (output[row * stride + column], before[row * stride + column]);
-                if column >= n {
-                    prop_assert_eq!(value, before, "{:?} wrote beyond row {}", path, row);
-                    continue;
-                }
-                let (expected, tolerance) = expected[row * n + column];
-                let error = (f64::from(value) - expected).abs();
-                prop_assert!(error <= tolerance, "{path:?} ({row}, {column}): {value} {expected}");
+    let mut output = before.clone();
+    let length = if m == 0 { 0 } else { (m - 1) * stride + n };
+    let target = MatrixMut::strided(&mut output[..length], m, n, stride);
+    multiply(left.matrix(), right.matrix(), target);
+    for (index, (&found, &before)) in output.iter().zip(&before).enumerate() {
+        let (row, column) = (index / stride, index % stride);
+        if column >= n {
+            prop_assert_eq!(found, before, "{:?} wrote beyond row {}", name, row);
+            continue;
+        }
+        let term = |i: usize| left_values[row * k + i] * right_values[i * n + column];
+        let (sum, magnitude) =
+            (0..k).map(term).fold((0.0, 0.0), |(sum, all), term| (sum + term, all + term.abs()));
+        let start = if case.write == Write::Add { f64::from(before) } else { 0.0 };
+        let scale = f64::from(case.scale);
+        let tolerance = roundings as f64 * 2_f64.powi(-24) * (start.abs() + scale.abs() * magnitude);
+        let error = (f64::from(found) - (start + scale * sum)).abs();
+        prop_assert!(error <= tolerance, "{name:?} ({row}, {column}): {found} {sum}");
+    }
+    Ok(())
+}
+
+/// Sizes at the edges of blocks.
+pub(super) fn edge_cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    for size in [1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 257] {
+        for sizes in [(size, 32, 40), (40, size, 40), (40, 32, size), (size, size, size)] {
+            for transposed in [(false, false), (false, true), (true, false), (true, true)] {
+                cases.push(Case { sizes, extra: (3, 0, 1), transposed, scale: 1.0, write: Write::Replace });
             }
         }
+    }
+    cases
+}
+
+/// `multiply` adds 0.7 times a product to the output.
+pub(super) fn assert_same_on_any_threads(
+    name: &dyn std::fmt::Debug,
+    multiply: impl Fn(Matrix, Matrix, MatrixMut) + Sync,
+) {
+    let (m, k, n) = (601, 640, 363);
+    let (left, right) = (varied(m * k, 1), varied(k * n, 2));
+    let on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut output = varied(m * n, 3);
+            let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, n, k).t());
+            multiply(left, right, MatrixMut::new(&mut output, m, n));
+            output
+        })
+    };
+    let one = on(1);
+    assert!((2..4).all(|threads| on(threads) == one), "{name:?}");
+}
+
+/// Every path, whose sums have one rounding for each term; scaling and adding have one or two more.
+fn check(case: &Case, share: bool) -> Result<(), TestCaseError> {
+    for path in paths() {
+        compare(case, &path, Operand::rounded, case.sizes.1 + 3, |left, right, output| {
+            matmul_reduced(path, left, right, output, case.scale, case.write, share);
+        })?;
     }
     Ok(())
 }
@@ -148,33 +184,15 @@ proptest! {
 
 #[test]
 fn edges_of_blocks() {
-    for size in [1, 7, 15, 16, 17, 31, 32, 33, 63, 64, 65, 257] {
-        for sizes in [(size, 32, 40), (40, size, 40), (40, 32, size), (size, size, size)] {
-            for transposed in [(false, false), (false, true), (true, false), (true, true)] {
-                let case = Case { sizes, extra: (3, 0, 1), transposed, scale: 1.0, write: Write::Replace };
-                check(&case, false).unwrap();
-            }
-        }
-    }
+    edge_cases().iter().for_each(|case| check(case, false).unwrap());
 }
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let (m, k, n) = (601, 640, 363);
-    let (left, right) = (varied(m * k, 1), varied(k * n, 2));
     for path in paths() {
-        let on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            pool.install(|| {
-                let mut output = varied(m * n, 3);
-                let (left, right) = (Matrix::new(&left, m, k), Matrix::new(&right, n, k).t());
-                let output_matrix = MatrixMut::new(&mut output, m, n);
-                matmul_reduced(path, left, right, output_matrix, 0.7, Write::Add, true);
-                output
-            })
-        };
-        let one = on(1);
-        assert!((2..4).all(|threads| on(threads) == one), "{path:?}");
+        assert_same_on_any_threads(&path, |left, right, output| {
+            matmul_reduced(path, left, right, output, 0.7, Write::Add, true);
+        });
     }
 }
 
